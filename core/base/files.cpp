@@ -1,0 +1,120 @@
+#include "core/base/files.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "core/base/error.hpp"
+
+namespace quern {
+namespace {
+
+Error io_error(const char* doing, const fs::path& path, int number) {
+  return Error(ErrorCode::io, fmt::format("{}: {}", doing, std::strerror(number))).at_file(path.string());
+}
+
+struct Descriptor {
+  int fd = -1;
+  ~Descriptor() { if (fd >= 0) ::close(fd); }
+};
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
+  Descriptor d{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (d.fd < 0) throw io_error("can't be read", path, errno);
+  struct stat info {};
+  if (::fstat(d.fd, &info) != 0) throw io_error("can't be read", path, errno);
+  if (!S_ISREG(info.st_mode)) throw Error(ErrorCode::io, "is not a regular file").at_file(path.string());
+  std::shared_ptr<MappedFile> file(new MappedFile);
+  file->size_ = static_cast<size_t>(info.st_size);
+  if (file->size_ > 0) {
+    file->data_ = ::mmap(nullptr, file->size_, PROT_READ, MAP_PRIVATE, d.fd, 0);
+    if (file->data_ == MAP_FAILED) {
+      file->data_ = nullptr;
+      throw io_error("can't be mapped", path, errno);
+    }
+  }
+  return file;
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(data_, size_);
+}
+
+std::string read_text(const fs::path& path, size_t limit) {
+  auto file = MappedFile::open(path);
+  if (file->text().size() > limit)
+    throw Error(ErrorCode::io, fmt::format("is {} bytes long; a text file here may have {} at most", file->text().size(), limit))
+        .at_file(path.string());
+  return std::string(file->text());
+}
+
+void write_file(const fs::path& path, std::span<const std::byte> bytes) {
+  const fs::path temporary = path.string() + fmt::format(".{}.tmp", ::getpid());
+  Descriptor d{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+  if (d.fd < 0) throw io_error("can't be written", path, errno);
+  auto fail = [&](int number) {
+    ::unlink(temporary.c_str());
+    throw io_error("can't be written", path, number);
+  };
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t n = ::write(d.fd, bytes.data() + done, bytes.size() - done);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      fail(errno);
+    }
+    done += static_cast<size_t>(n);
+  }
+  if (::fsync(d.fd) != 0 && errno != EINVAL) fail(errno);
+  if (::rename(temporary.c_str(), path.c_str()) != 0) fail(errno);
+}
+
+void write_file(const fs::path& path, std::string_view text) {
+  write_file(path, std::as_bytes(std::span(text.data(), text.size())));
+}
+
+StagedFolder::StagedFolder(fs::path final_path) {
+  final_ = fs::absolute(final_path).lexically_normal();
+  if (!final_.has_filename()) final_ = final_.parent_path();
+  std::error_code error;
+  fs::create_directories(final_.parent_path(), error);
+  if (error) throw io_error("can't be created", final_.parent_path(), error.value());
+  if (fs::exists(final_, error) && !fs::is_directory(final_, error))
+    throw Error(ErrorCode::io, "exists and is not a folder; give another one with -o").at_file(final_path.string());
+  staging_ = final_.string() + fmt::format(".{}.partial", ::getpid());
+  fs::remove_all(staging_, error);
+  fs::create_directory(staging_, error);
+  if (error) throw io_error("can't be created", staging_, error.value());
+}
+
+StagedFolder::~StagedFolder() {
+  std::error_code ignored;
+  if (!done_) fs::remove_all(staging_, ignored);
+}
+
+void StagedFolder::commit() {
+  std::error_code error;
+  const fs::path aside = final_.string() + fmt::format(".{}.old", ::getpid());
+  const bool had_one = fs::exists(final_, error);
+  if (had_one) {
+    fs::rename(final_, aside, error);
+    if (error) throw io_error("can't be replaced", final_, error.value());
+  }
+  fs::rename(staging_, final_, error);
+  if (error) {
+    const int number = error.value();
+    if (had_one) fs::rename(aside, final_, error);
+    throw io_error("can't be written", final_, number);
+  }
+  done_ = true;
+  if (had_one) fs::remove_all(aside, error);
+}
+
+}  // namespace quern

@@ -1,0 +1,50 @@
+// Files: mapping for reading, and writing that leaves nothing half-written.
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace quern {
+
+namespace fs = std::filesystem;
+
+// A read-only mapping of a whole regular file. Throws Error(io), naming the file. Share it to keep views alive.
+class MappedFile {
+ public:
+  static std::shared_ptr<const MappedFile> open(const fs::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
+  std::string_view text() const { return {static_cast<const char*>(data_), size_}; }
+
+ private:
+  MappedFile() = default;
+  void* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+std::string read_text(const fs::path& path, size_t limit = size_t{64} << 20);
+
+// Writes to a temporary name beside `path`, flushes, and renames: readers see the old file or the whole new one.
+void write_file(const fs::path& path, std::span<const std::byte> bytes);
+void write_file(const fs::path& path, std::string_view text);
+
+// A folder that appears under its final name only when commit() is called; removed otherwise.
+//   StagedFolder out("out/"); write_file(out.path() / "a", ...); out.commit();
+// An existing folder of that name is replaced as one: first moved aside, and put back if the last step fails.
+class StagedFolder {
+ public:
+  explicit StagedFolder(fs::path final_path);
+  ~StagedFolder();
+  const fs::path& path() const { return staging_; }
+  void commit();
+
+ private:
+  fs::path final_, staging_;
+  bool done_ = false;
+};
+
+}  // namespace quern

@@ -1,0 +1,65 @@
+// Data in: samples by name, labels, preprocessing, and what is checked before anything is run; metrics out.
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/files.hpp"
+#include "core/base/json.hpp"
+#include "core/base/tensor.hpp"
+
+namespace quern {
+
+struct NamedTensor { std::string name; Tensor tensor; };
+using Sample = std::vector<NamedTensor>;  // one tensor per model input
+
+// What the model wants for one of its inputs (dims with -1 for the batch).
+struct InputSpec { std::string name; DType dtype = DType::f32; Dims dims; };
+
+// Random access, thread-safe: item(i) may be called from several threads at once.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual int64_t size() const = 0;
+  // One sample with its batch axis (1 unless the row of the file has the input's whole rank), preprocessed, f32 (or the
+  // input's type). Error(data) naming file, array and sample.
+  virtual Sample item(int64_t index) const = 0;
+  virtual std::optional<Tensor> label(int64_t index) const = 0;   // none: no labels given
+  virtual std::string digest() const = 0;                          // of the content in use and of the preprocessing
+};
+
+// The `data.calibration` / `data.evaluation` section of the configuration, already validated against the schema:
+//   reader: npz   path, inputs: {input: array name}, labels: array name
+//   reader: npy   inputs: {input: file}, labels: file           (or path: file, with a single input)
+//   reader: raw   inputs: {input: {path, dtype, shape}}          shape is of one sample; the file holds whole samples
+//   samples: N (the first N; all when absent), preprocess: {mean, scale} per input or for all: (x - mean) * scale
+// Axis 0 of an array is the sample; a row that lacks only the input's batch axis gets one; a row of the input's rank is fed
+// as it is. Paths are relative to `folder`.
+std::unique_ptr<Dataset> open_dataset(const json::object& section, const fs::path& folder, const std::vector<InputSpec>& inputs);
+
+// NaN, infinity (sample and input named: Error(data)), empty data (Error(data)), constant samples and duplicates (warned).
+struct DataCheck { int64_t samples = 0; std::vector<std::string> warnings; };
+DataCheck check_calibration_data(const Dataset& data, int threads);
+
+// A metric over the evaluation set. `update` is called in order of the samples.
+class Metric {
+ public:
+  virtual ~Metric() = default;
+  virtual std::string name() const = 0;
+  virtual bool higher_is_better() const = 0;
+  virtual bool needs_labels() const { return false; }
+  virtual bool needs_reference() const { return false; }  // outputs of the float model
+  virtual void update(const Sample& outputs, const std::optional<Tensor>& label, const Sample* reference) = 0;
+  virtual double value() const = 0;
+};
+// "top1", "top5", "topk" {k}, "mse", "sqnr", "cosine", "agreement"; Error(config) with the list otherwise.
+std::unique_ptr<Metric> make_metric(const json::value& description);
+std::vector<std::string> metric_names();
+
+// Of two equal-shaped f32 arrays: 10 log10(sum a^2 / sum (a-b)^2), +inf when equal; cosine similarity.
+double sqnr_db(std::span<const float> reference, std::span<const float> other);
+double cosine(std::span<const float> a, std::span<const float> b);
+
+}  // namespace quern

@@ -1,0 +1,47 @@
+// Shape inference of our own. One function serves two times: on the whole graph with unknown dimensions (after import,
+// for checks and placement), and at planning with every input shape known.
+//
+// A rule per operator is registered in shape_rules_*.cpp: from the node and what is known of its inputs (type, dims
+// with -1 for unknown, constant data where there is some) to the outputs' types and dims.
+#pragma once
+#include <functional>
+
+#include "core/graph/graph.hpp"
+
+namespace quern {
+
+struct KnownTensor {
+  DType dtype = DType::undefined;
+  std::optional<Dims> dims;
+  const Tensor* constant = nullptr;          // data, where known (constants, folded shapes)
+  std::shared_ptr<const Tensor> shape_data;  // partial evaluation: s64 data of small tensors at planning time
+};
+
+// Throws Error(model) naming the node when the inputs don't fit the operator.
+using ShapeRule = std::function<std::vector<KnownTensor>(const Node&, std::span<const KnownTensor> inputs)>;
+
+// Also for operators of the "quern" domain (registered by the room that makes them).
+void register_shape_rule(const std::string& domain, const std::string& op, ShapeRule rule);
+const ShapeRule* find_shape_rule(const std::string& domain, const std::string& op);
+
+// Sets dtype and shape of every value that can be known. `input_shapes` by input name narrows the declared shapes
+// (Error(data) when they contradict a declared, fixed dimension).
+void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes = {});
+
+// Shapes and types of all values by id, for given complete input shapes, without touching the graph.
+struct ShapeTable { std::vector<DType> dtype; std::vector<std::optional<Dims>> dims; std::vector<std::shared_ptr<const Tensor>> data; };
+ShapeTable shapes_for(const Graph& graph, const std::map<std::string, Dims>& input_shapes);
+
+// Broadcasting of numpy; -1 stands for unknown. Throws Error(model) when impossible.
+Dims broadcast(std::span<const int64_t> a, std::span<const int64_t> b);
+
+// Geometry of Conv and pooling nodes, resolved (auto_pad, defaults) for known spatial input sizes.
+struct Window {
+  std::vector<int64_t> kernel, stride, dilation, pad_begin, pad_end, output;  // per spatial axis
+  int64_t group = 1;
+  bool ceil_mode = false, count_include_pad = false;
+};
+Window conv_window(const Node& node, std::span<const int64_t> input_dims, std::span<const int64_t> weight_dims);
+Window pool_window(const Node& node, std::span<const int64_t> input_dims);
+
+}  // namespace quern

@@ -1,0 +1,22 @@
+// Elementary functions of fixed evaluation: the same bits on every x86-64, whatever libm, CPU or compiler flags.
+// (libm's exp, tanh, erf choose code by CPU.) Polynomials in double without fma; error bounds stated and tested.
+// Used for tables, and for reproducible float kernels (Softmax, Sigmoid, Gelu, ...), rounded once to f32.
+#pragma once
+
+namespace quern::portable {
+
+double exp(double x);       // <= 1 ulp of double
+double log(double x);
+double tanh(double x);
+double erf(double x);
+double sigmoid(double x);
+inline float exp(float x) { return static_cast<float>(exp(static_cast<double>(x))); }
+inline float tanh(float x) { return static_cast<float>(tanh(static_cast<double>(x))); }
+inline float erf(float x) { return static_cast<float>(erf(static_cast<double>(x))); }
+inline float sigmoid(float x) { return static_cast<float>(sigmoid(static_cast<double>(x))); }
+inline float log(float x) { return static_cast<float>(log(static_cast<double>(x))); }
+// The speed version for arrays: f32 exp by a polynomial in f32 with fixed order (<= 2 ulp), the same bits in its scalar and
+// vector forms.
+void exp_array(const float* in, float* out, long count);
+
+}  // namespace quern::portable

@@ -1,0 +1,36 @@
+// ONNX in and out. The only room that includes protobuf's headers; this header has none.
+#pragma once
+#include "core/base/files.hpp"
+#include "core/graph/graph.hpp"
+
+namespace quern {
+
+// Reads a model: parses, passes the gate (operators by since-version, types, sizes), copies or maps the weights, and lets
+// protobuf go. Large constants (> 64 KiB) of external data look into the mapped file; of the model file itself they are
+// copied once. Throws Error(model) naming file and node. Unknown operators are imported as they are (since_version 0)
+// unless `refuse_unknown`: a reader of the graph can list them all at once.
+struct ImportOptions { bool refuse_unknown = false; };
+Graph import_onnx(const fs::path& path, const ImportOptions& options = {});
+// The same from memory; `folder` is where external data may lie (none when empty).
+Graph import_onnx_bytes(std::span<const std::byte> bytes, const std::string& name, const fs::path& folder = {});
+
+// A single tensor of ONNX's test data (.pb), for tests and tools.
+Tensor read_onnx_tensor(const fs::path& path, std::string* name = nullptr);
+
+struct ExportOptions {
+  int64_t opset = 0;       // 0: the smallest that holds every node (>= 13)
+  int64_t ir_version = 8;
+  std::string producer = "quern", producer_version;
+};
+// Deterministic bytes. Nodes of the domain "quern" can't be exported: Error(internal).
+std::string export_onnx(const Graph& graph, const ExportOptions& options = {});
+
+// What the gate knows of an operator: since-versions whose meaning we implement, newest opset whose change does not
+// matter. Used by the importer, `quern inspect` and the documentation.
+struct OperatorGate { std::string domain, op; std::vector<int> since_versions; };
+const std::vector<OperatorGate>& operator_gates();
+// since_version of `op` that applies under `opset`; 0 when unknown, -1 when the opset brought a newer definition that we do
+// not know.
+int since_version_for(const std::string& domain, const std::string& op, int64_t opset);
+
+}  // namespace quern
