@@ -1,7 +1,7 @@
 // The host's own graph: nodes, values and constants. Nothing of ONNX's protobuf lives here.
 //
 // A value is a tensor that flows: a graph input, a constant, or the output of exactly one node. A node names its
-// values by id. Ids are never reused; a removed node stays as a tombstone until compact().
+// values by id. Ids are never reused: a removed node stays as a tombstone (`removed`), a removed value as one without a name.
 //
 //   Graph g;
 //   ValueId x = g.add_value("x", DType::f32, Dims{-1, 3, 8, 8});
@@ -73,14 +73,17 @@ class Graph {
   std::map<std::string, std::string> metadata;  // metadata_props of the file
   int64_t opset = 0;                            // of the file (ai.onnx), for messages and export
 
+  // A name in use is Error(model); an empty one is made up.
   ValueId add_value(std::string name, DType dtype = DType::undefined, std::optional<Dims> shape = {});
   ValueId add_constant(std::string name, Tensor tensor);  // a name in use gets a suffix
-  NodeId add_node(Node node);                             // takes its outputs as produced by it
+  NodeId add_node(Node node);                             // takes its outputs as produced by it; a name in use gets a suffix
   void remove_node(NodeId id);                            // its outputs lose their producer
+  void remove_value(ValueId id);                          // forgets its name and data; nothing may use it any more
   void set_inputs(std::vector<ValueId> ids) { inputs_ = std::move(ids); }
   void set_outputs(std::vector<ValueId> ids) { outputs_ = std::move(ids); }
   void set_constant(ValueId id, Tensor tensor);           // replaces the data of a constant (weights, bias)
   void replace_uses(ValueId from, ValueId to);            // in all node inputs and graph outputs
+  // `wanted`, or `wanted_1`, `wanted_2`, ...: a name that neither a value nor a node has.
   std::string unique_name(const std::string& wanted) const;
 
   const Node& node(NodeId id) const { return nodes_.at(static_cast<size_t>(id)); }
@@ -113,5 +116,8 @@ class Graph {
   std::unordered_map<std::string, ValueId> value_by_name_;
   std::unordered_map<std::string, NodeId> node_by_name_;
 };
+
+// Names of the constants that hold a NaN or an infinity, in the order of their ids.
+std::vector<std::string> non_finite_constants(const Graph& graph);
 
 }  // namespace quern
