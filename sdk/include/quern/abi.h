@@ -4,7 +4,8 @@
  * - A plugin exports ONE symbol, quern_plugin_entry_v1. A new major version is a new symbol.
  * - Every struct begins with quern_header. Members are only ever appended; whoever reads a struct of the other side first
  *   asks QUERN_HAS(ptr, member). Members are `unstable` until the four built-in targets stand on them (see abi.lock).
- * - Functions that can fail return quern_status*: NULL is success; otherwise made by host->make_status and owned by the host.
+ * - Functions that can fail return quern_status*: NULL is success; otherwise made by host->make_status, handed on by being
+ *   returned, and released by the host (a plugin that swallows one calls host->release_status).
  * - No exception, no longjmp, no exit() crosses. No C++ type crosses. Strings are UTF-8 with a length, valid as said at each
  *   place: "call" = until the function returns, "plugin" = for ever, "object" = until the named object is destroyed.
  * - Tensors are owned by the host. Objects are destroyed by the side that made them, through the same table.
@@ -190,6 +191,10 @@ typedef struct quern_host {
   quern_status* (*parallel_for)(void* self, int64_t count, quern_status* (*body)(void* arg, int64_t index), void* arg);
   uint64_t (*random)(void* self, quern_str stream, uint64_t index); /* pure: seed, stream and index give the number */
   const void* (*extension)(void* self, quern_str name);             /* NULL: unknown */
+  /* For a plugin that handles a failure itself instead of returning it. A status that is not returned is released. */
+  int32_t (*status_code)(void* self, const quern_status* status);
+  quern_str (*status_message)(void* self, const quern_status* status); /* object: the status */
+  void (*release_status)(void* self, quern_status* status);
 } quern_host;
 
 /* ---- a target ---------------------------------------------------------------------------------------------------- */
