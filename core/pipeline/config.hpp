@@ -1,0 +1,86 @@
+// The configuration: one YAML file, checked against the published schema (sdk/schemas/config.schema.json), with every error
+// at its file, line and column. Two steps, since the second needs plugins:
+//
+//   Config c = load_config("digits.yaml", {.set = {"target.preset=performance"}});   // syntax, schema, paths
+//   complete_config(c, registry);                      // profile, preset, parameters of estimators and stages
+//   write_file("effective.yaml", effective_yaml(c, "out/"));
+//
+// Relative paths in the file are relative to the file's folder; those of the command line to the current one.
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/files.hpp"
+#include "core/base/json.hpp"
+#include "core/pipeline/yaml.hpp"
+#include "core/placement/placement.hpp"
+#include "core/plugin/plugin.hpp"
+
+namespace quern {
+
+// What is used where the configuration says nothing. Chosen by measurement (docs/decisions).
+inline constexpr std::string_view default_activation_estimator = "min_max";
+inline constexpr std::string_view default_weight_estimator = "min_max";
+inline constexpr std::string_view default_bias_stage = "bias_correction";
+
+struct ConfigOverrides {
+  std::string target;             // DEVICE or DEVICE:PROFILE
+  std::string preset;
+  fs::path output;                // relative to the current folder
+  int threads = -1;               // -1: as the file says
+  std::vector<std::string> set;   // key.path=value; list elements by index or by stage name
+};
+
+// One element of `pipeline`.
+struct StageEntry {
+  std::string name;
+  json::object parameters;        // complete after complete_config
+  std::string pointer;            // of the parameters in the document
+};
+
+struct RangeSpec { std::string estimator; json::object parameters; std::string pointer; };
+
+struct Config {
+  std::string file;
+  fs::path folder;
+  Document document;              // as written, with positions; document.value after overrides
+  json::object effective;         // normalised, every default filled in
+  fs::path model, output;         // absolute
+  std::string device, profile, preset;
+  std::optional<json::object> calibration, evaluation;  // sections for open_dataset
+  json::value metric;
+  std::vector<StageEntry> stages; // plugin stages and "quantize", in order
+  int threads = 0;                // 0: all cores this process may use
+  int64_t seed = 0;
+
+  // Of the `quantize` stage.
+  RangeSpec activation_range, weight_range;
+  PlacementOptions placement;
+
+  size_t quantize_index() const;  // in stages
+  int thread_count() const;       // threads, or the usable cores
+  Error error(const std::string& pointer, const std::string& message, bool key = false) const {
+    return document.error(pointer, message, key);
+  }
+};
+
+Config load_config(const fs::path& path, const ConfigOverrides& overrides = {});
+// From text, for tests; `folder` is what relative paths mean.
+Config load_config_text(std::string_view text, const std::string& file_name, const fs::path& folder,
+                        const ConfigOverrides& overrides = {});
+
+// Loads the target's rules and the named plugins' parameter schemas; checks and completes. Returns the rules.
+Rules complete_config(Config& config, PluginRegistry& registry);
+
+// The effective configuration as YAML, with paths relative to `folder` (where it will lie), so that it can be run again.
+std::string effective_yaml(const Config& config, const fs::path& folder);
+
+// What the result depends on, without paths, threads and evaluation data; `calibration_digest` stands for the data.
+std::string config_digest(const Config& config, const std::string& calibration_digest);
+
+std::string_view config_schema();  // the published schema, as embedded
+std::string_view version();        // "0.1.0"
+
+}  // namespace quern
