@@ -73,6 +73,13 @@ ValueId Graph::add_value(std::string name, DType dtype, std::optional<Dims> shap
   return id;
 }
 
+void Graph::rename_value(ValueId id, const std::string& name) {
+  if (value(id).name == name) return;
+  if (!value_by_name_.emplace(name, id).second) throw Error(ErrorCode::internal, fmt::format("two values would be called '{}'", name));
+  value_by_name_.erase(value(id).name);
+  value(id).name = name;
+}
+
 ValueId Graph::add_constant(std::string name, Tensor tensor) {
   if (name.empty()) name = "constant";
   if (value_by_name_.count(name)) name = unique_name(name);

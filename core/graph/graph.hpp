@@ -85,6 +85,7 @@ class Graph {
   void replace_uses(ValueId from, ValueId to);            // in all node inputs and graph outputs
   // `wanted`, or `wanted_1`, `wanted_2`, ...: a name that neither a value nor a node has.
   std::string unique_name(const std::string& wanted) const;
+  void rename_value(ValueId id, const std::string& name);  // Error(internal) when the name is in use
 
   const Node& node(NodeId id) const { return nodes_.at(static_cast<size_t>(id)); }
   Node& node(NodeId id) { return nodes_.at(static_cast<size_t>(id)); }
