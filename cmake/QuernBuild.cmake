@@ -1,5 +1,7 @@
 # What every part of the build shares: flags, dependencies, and the shape of a room.
 
+include(${CMAKE_CURRENT_LIST_DIR}/QuernEmbed.cmake)
+
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
@@ -48,6 +50,7 @@ macro(quern_find_dependencies)
   find_package(Protobuf REQUIRED)   # before ONNX: its config names protobuf::libprotobuf but does not find it
   find_package(ONNX CONFIG REQUIRED)
   find_package(dnnl CONFIG REQUIRED)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)  # the engine sets oneDNN's threads
   find_package(CLI11 CONFIG REQUIRED)
   find_package(Eigen3 CONFIG REQUIRED)
   if(QUERN_TESTS)
