@@ -1,0 +1,349 @@
+#include "core/pipeline/config.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/base/digest.hpp"
+#include "core/base/parallel.hpp"
+#include "core/pipeline/schema_walk.hpp"
+
+namespace quern {
+namespace {
+
+const json::value& schema_json() {
+  static const json::value schema = parse_json(config_schema(), "config.schema.json");
+  return schema;
+}
+
+[[noreturn]] void throw_issue(const Document& document, const SchemaIssue& issue) {
+  Error error = document.error(issue.pointer, issue.message, issue.at_key);
+  if (issue.hint.empty()) throw error;
+  throw std::move(error).hint(issue.hint);
+}
+
+std::vector<std::string> split_key(const std::string& path) {
+  std::vector<std::string> parts(1);
+  for (char c : path) {
+    if (c == '.') parts.emplace_back();
+    else parts.back() += c;
+  }
+  return parts;
+}
+
+std::string stage_name(const json::value& entry) {
+  if (entry.is_string()) return std::string(entry.get_string());
+  if (entry.is_object() && entry.get_object().size() == 1) return std::string(entry.get_object().begin()->key());
+  return "";
+}
+
+// One --set: walks down the path, making mappings on the way, and puts the value there.
+void apply_set(Document& document, const std::string& text) {
+  const size_t equals = text.find('=');
+  const std::string source = "--set " + text;
+  const auto bad = [&](const std::string& message) { return Error(ErrorCode::usage, message).at_file(source); };
+  if (equals == std::string::npos || equals == 0) throw bad("should be key.path=value, for example target.preset=performance");
+  const auto parts = split_key(text.substr(0, equals));
+  json::value value;
+  if (equals + 1 < text.size()) value = parse_yaml(text.substr(equals + 1), source).value;
+  json::value* at = &document.value;
+  std::string pointer;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const std::string& part = parts[i];
+    if (part.empty()) throw bad("has an empty key between two dots");
+    if (at->is_array()) {
+      auto& list = at->get_array();
+      size_t index = list.size();
+      if (part.find_first_not_of("0123456789") == std::string::npos && part.size() < 6) {
+        index = static_cast<size_t>(std::stoul(part));
+      } else {
+        for (size_t k = 0; k < list.size(); ++k) if (stage_name(list[k]) == part) index = k;
+      }
+      if (index >= list.size()) throw bad(fmt::format("there is no element '{}' in '{}'", part, pointer.empty() ? "" : pointer.substr(1)));
+      pointer = child(pointer, index);
+      at = &list[index];
+      if (stage_name(*at) == part) {  // by stage name: step into its parameters
+        if (at->is_string()) *at = json::object{{part, json::object{}}};
+        at = &at->get_object().begin()->value();
+        pointer = child(pointer, part);
+      }
+    } else {
+      if (at->is_null()) *at = json::object{};
+      if (!at->is_object()) throw bad(fmt::format("'{}' is a value, not a mapping; nothing can be set inside", pointer.empty() ? "" : pointer.substr(1)));
+      pointer = child(pointer, part);
+      at = &at->get_object()[part];
+    }
+    document.keys[pointer] = {0, 0, source};
+    if (i + 1 == parts.size()) {
+      *at = value;
+      // Positions of what stood there before are gone with it.
+      std::erase_if(document.values, [&](const auto& p) { return p.first.starts_with(pointer + "/"); });
+      document.values[pointer] = {0, 0, source};
+    }
+  }
+}
+
+// The `range` of a block as {estimator, parameters}; POT's blocks name no estimator.
+RangeSpec range_spec(const json::object& block, const std::string& pointer, std::string_view fallback) {
+  RangeSpec spec;
+  spec.pointer = child(pointer, "range");
+  const auto* range = block.if_contains("range");
+  if (!range) {
+    spec.estimator = fallback;
+  } else if (range->is_string()) {
+    spec.estimator = range->get_string();
+  } else {
+    spec.parameters = range->get_object();
+    if (const auto* name = spec.parameters.if_contains("estimator")) {
+      spec.estimator = name->get_string();
+      spec.parameters.erase("estimator");
+    } else {
+      spec.estimator = "pot";
+    }
+  }
+  return spec;
+}
+
+Narrowing::Entry narrowing_entry(const json::object& block) {
+  Narrowing::Entry entry;
+  if (const auto* bits = block.if_contains("bits")) entry.bits = static_cast<int>(bits->to_number<int64_t>());
+  if (const auto* mode = block.if_contains("mode")) entry.symmetric = mode->get_string() == "symmetric";
+  if (const auto* g = block.if_contains("granularity")) entry.per_channel = g->get_string() == "perchannel";
+  return entry;
+}
+bool says_something(const Narrowing::Entry& e) { return e.bits || e.symmetric || e.per_channel; }
+
+std::vector<std::string> texts(const json::value& list) {
+  std::vector<std::string> out;
+  for (const auto& e : list.get_array()) out.emplace_back(e.get_string());
+  return out;
+}
+
+void read_stages(Config& c) {
+  if (!c.effective.contains("pipeline")) {
+    c.effective["pipeline"] = json::array{json::object{{"quantize", json::object{}}},
+                                          json::object{{std::string(default_bias_stage), json::object{}}}};
+    c.effective = apply_schema(schema_json(), c.effective).value.get_object();
+  }
+  auto& list = c.effective["pipeline"].get_array();
+  size_t quantize_stages = 0;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const std::string at = child("/pipeline", i);
+    if (list[i].is_string()) list[i] = json::object{{std::string(list[i].get_string()), json::object{}}};
+    auto& entry = list[i].get_object();
+    if (entry.size() != 1)
+      throw c.error(at, entry.empty() ? "an empty stage; write its name"
+                                      : "a stage is one name with its parameters; begin a new list element ('- ') for each stage");
+    StageEntry stage;
+    stage.name = entry.begin()->key();
+    stage.pointer = child(at, stage.name);
+    if (entry.begin()->value().is_null()) entry.begin()->value() = json::object{};
+    stage.parameters = entry.begin()->value().get_object();
+    if (stage.name == "quantize") {
+      if (++quantize_stages > 1) throw c.error(at, "the stage 'quantize' stands twice in the pipeline");
+      // Once more through the schema: a bare name has got its defaults only now.
+      const json::value whole = json::object{{"quern", 1}, {"model", "m"}, {"pipeline", json::array{entry}}};
+      stage.parameters = apply_schema(schema_json(), whole).value.at("pipeline").at(0).at("quantize").as_object();
+    }
+    c.stages.push_back(std::move(stage));
+  }
+  if (quantize_stages == 0) throw c.error("/pipeline", "the pipeline lacks the stage 'quantize'");
+}
+
+void read_quantize(Config& c) {
+  const StageEntry& stage = c.stages[c.quantize_index()];
+  const json::object& p = stage.parameters;
+  if (const auto* preset = p.if_contains("preset")) c.preset = preset->get_string();
+  const json::object& activations = p.at("activations").get_object();
+  const json::object& weights = p.at("weights").get_object();
+  c.activation_range = range_spec(activations, child(stage.pointer, "activations"), default_activation_estimator);
+  c.weight_range = range_spec(weights, child(stage.pointer, "weights"), default_weight_estimator);
+  auto& o = c.placement;
+  o.narrowing.preset = c.preset;
+  if (auto e = narrowing_entry(activations); says_something(e)) o.narrowing.activations.push_back(e);
+  if (auto e = narrowing_entry(weights); says_something(e)) o.narrowing.weights.push_back(e);
+  o.pin = texts(p.at("pin"));
+  o.forbid = texts(p.at("forbid"));
+  o.ignored_nodes = texts(p.at("ignored").at("nodes"));
+  o.ignored_ops = texts(p.at("ignored").at("operations"));
+}
+
+fs::path absolute_from(const fs::path& folder, const std::string& path) {
+  return (folder / path).lexically_normal();
+}
+
+Config interpret(Document document, const fs::path& folder, const ConfigOverrides& overrides) {
+  Config c;
+  c.document = std::move(document);
+  c.file = c.document.file;
+  c.folder = fs::absolute(folder).lexically_normal();
+  for (const auto& s : overrides.set) apply_set(c.document, s);
+  if (c.document.value.is_object() && !c.document.value.get_object().contains("quern"))
+    throw c.error("", "the key 'quern' is missing; a configuration of this version begins with 'quern: 1'");
+  SchemaResult checked = apply_schema(schema_json(), c.document.value);
+  if (!checked.issues.empty()) throw_issue(c.document, checked.issues.front());
+  c.effective = checked.value.get_object();
+
+  auto& target = c.effective["target"].get_object();
+  if (!overrides.target.empty()) {
+    const size_t colon = overrides.target.find(':');
+    const std::string device = overrides.target.substr(0, colon);
+    if (device != target["device"].get_string()) target["profile"] = "";
+    target["device"] = device;
+    if (colon != std::string::npos) target["profile"] = overrides.target.substr(colon + 1);
+  }
+  c.device = target["device"].get_string();
+  c.profile = target["profile"].get_string();
+  c.preset = target["preset"].get_string();
+  read_stages(c);
+  if (!overrides.preset.empty()) {
+    c.preset = overrides.preset;
+    c.stages[c.quantize_index()].parameters.erase("preset");
+  }
+  read_quantize(c);
+
+  c.model = absolute_from(c.folder, std::string(c.effective["model"].get_string()));
+  c.output = overrides.output.empty() ? absolute_from(c.folder, std::string(c.effective["output"].get_string()))
+                                      : fs::absolute(overrides.output).lexically_normal();
+  const auto& data = c.effective["data"].get_object();
+  if (const auto* s = data.if_contains("calibration")) c.calibration = s->get_object();
+  if (const auto* s = data.if_contains("evaluation")) c.evaluation = s->get_object();
+  if (const auto* m = c.effective.if_contains("metric")) c.metric = *m;
+  c.threads = static_cast<int>(overrides.threads >= 0 ? overrides.threads : c.effective["threads"].to_number<int64_t>());
+  c.seed = c.effective["seed"].to_number<int64_t>();
+  return c;
+}
+
+// Parameters against a plugin's schema, with defaults.
+json::object complete_parameters(const Config& c, const json::value& schema, const json::object& parameters, const std::string& pointer) {
+  if (!schema.is_object()) return parameters;
+  SchemaResult r = apply_schema(schema, parameters, pointer);
+  if (!r.issues.empty()) throw_issue(c.document, r.issues.front());
+  return r.value.is_object() ? r.value.get_object() : parameters;
+}
+
+// Gives an error of the plugin room the place in the file that it is about.
+template <class F> auto at_place(const Config& c, const std::string& pointer, bool key, F&& f) {
+  try {
+    return f();
+  } catch (Error& e) {
+    if (e.code() != ErrorCode::config || !e.file().empty()) throw;
+    const Position p = c.document.position(pointer, key);
+    throw std::move(e).at_file(p.source.empty() ? c.file : p.source, p.line, p.column);
+  }
+}
+
+json::value range_json(const RangeSpec& spec) {
+  json::object out{{"estimator", spec.estimator}};
+  for (const auto& [key, value] : spec.parameters) out[key] = value;
+  return out;
+}
+
+// A path of the configuration as seen from `folder`.
+std::string path_from(const Config& c, const fs::path& folder, std::string_view path) {
+  const fs::path absolute = fs::weakly_canonical(c.folder / std::string(path));
+  const fs::path relative = absolute.lexically_relative(fs::weakly_canonical(fs::absolute(folder)));
+  return relative.empty() ? absolute.string() : relative.string();
+}
+
+void relocate_source(const Config& c, const fs::path& folder, json::value& source, bool text_is_path) {
+  if (source.is_object()) source.get_object()["path"] = path_from(c, folder, source.at("path").as_string());
+  else if (text_is_path) source = path_from(c, folder, source.as_string());
+}
+
+void relocate_dataset(const Config& c, const fs::path& folder, json::object& section) {
+  const bool npz = section.at("reader").as_string() == "npz";
+  if (auto* path = section.if_contains("path")) *path = path_from(c, folder, path->as_string());
+  if (auto* inputs = section.if_contains("inputs"))
+    for (auto& entry : inputs->get_object()) relocate_source(c, folder, entry.value(), !npz);
+  if (auto* labels = section.if_contains("labels")) relocate_source(c, folder, *labels, !npz);
+}
+
+}  // namespace
+
+std::string_view version() { return QUERN_VERSION; }
+
+size_t Config::quantize_index() const {
+  for (size_t i = 0; i < stages.size(); ++i) if (stages[i].name == "quantize") return i;
+  return 0;
+}
+int Config::thread_count() const { return threads > 0 ? threads : usable_cores(); }
+
+Config load_config_text(std::string_view text, const std::string& file_name, const fs::path& folder, const ConfigOverrides& overrides) {
+  return interpret(parse_yaml(text, file_name), folder, overrides);
+}
+
+Config load_config(const fs::path& path, const ConfigOverrides& overrides) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored))
+    throw Error(ErrorCode::config, "is a folder; give a configuration file").at_file(path.string())
+        .hint(fs::exists(path / "effective.yaml", ignored) ? "this folder has one: " + (path / "effective.yaml").string() : "");
+  const std::string text = read_text(path, size_t{1} << 20);
+  return interpret(parse_yaml(text, path.string()), fs::absolute(path).parent_path(), overrides);
+}
+
+Rules complete_config(Config& c, PluginRegistry& registry) {
+  auto target = at_place(c, "/target/device", false, [&] { return registry.target(c.device); });
+  Rules rules = at_place(c, "/target/profile", false, [&] { return target->rules(c.profile); });
+  c.profile = rules.profile;
+  if (c.preset.empty() && !rules.presets.empty()) {
+    for (const char* wanted : {"mixed", "performance"})
+      if (c.preset.empty() && rules.presets.count(wanted)) c.preset = wanted;
+    if (c.preset.empty()) c.preset = rules.presets.begin()->first;
+  }
+  if (!rules.presets.empty() && !rules.presets.count(c.preset)) {
+    std::vector<std::string> names;
+    for (const auto& [name, preset] : rules.presets) names.push_back(name);
+    const bool own = c.stages[c.quantize_index()].parameters.contains("preset");
+    throw c.error(own ? child(c.stages[c.quantize_index()].pointer, "preset") : "/target/preset",
+                  fmt::format("the target '{}' has no preset '{}'{}", c.device, c.preset, did_you_mean(c.preset, names)))
+        .hint("it has: " + list_of(names));
+  }
+  c.placement.narrowing.preset = c.preset;
+
+  for (RangeSpec* spec : {&c.activation_range, &c.weight_range}) {
+    const bool named = c.document.values.count(child(spec->pointer, "estimator")) != 0;
+    EstimatorHandle e = at_place(c, named ? child(spec->pointer, "estimator") : spec->pointer, false,
+                                 [&] { return registry.estimator(spec->estimator); });
+    spec->parameters = complete_parameters(c, e.parameters_schema, spec->parameters, spec->pointer);
+  }
+  for (StageEntry& stage : c.stages) {
+    if (stage.name == "quantize") continue;
+    StageHandle handle = at_place(c, stage.pointer, true, [&] { return registry.stage(stage.name); });
+    stage.parameters = complete_parameters(c, handle.parameters_schema, stage.parameters, stage.pointer);
+  }
+
+  // Back into the effective configuration.
+  json::object target_section{{"device", c.device}, {"profile", c.profile}, {"preset", c.preset}};
+  c.effective["target"] = std::move(target_section);
+  json::array pipeline;
+  for (StageEntry& stage : c.stages) {
+    if (stage.name == "quantize") {
+      stage.parameters.erase("preset");  // it has become target.preset
+      stage.parameters["activations"].get_object()["range"] = range_json(c.activation_range);
+      stage.parameters["weights"].get_object()["range"] = range_json(c.weight_range);
+    }
+    pipeline.push_back(json::object{{stage.name, stage.parameters}});
+  }
+  c.effective["pipeline"] = std::move(pipeline);
+  return rules;
+}
+
+std::string effective_yaml(const Config& c, const fs::path& folder) {
+  json::object out = c.effective;
+  out["model"] = path_from(c, folder, out["model"].get_string());
+  auto& data = out["data"].get_object();
+  for (auto& section : data) relocate_dataset(c, folder, section.value().get_object());
+  out["output"] = ".";
+  return "# Written by quern " + std::string(version()) + ": every default filled in. `quern quantize` on this file gives this folder again.\n" +
+         to_yaml(out);
+}
+
+std::string config_digest(const Config& c, const std::string& calibration_digest) {
+  json::object out;
+  for (const char* key : {"quern", "target", "pipeline", "seed"}) out[key] = c.effective.at(key);
+  out["calibration"] = calibration_digest;
+  return sha256(to_text(out, false));
+}
+
+}  // namespace quern
