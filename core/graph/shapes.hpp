@@ -5,22 +5,28 @@
 // with -1 for unknown, constant data where there is some) to the outputs' types and dims.
 #pragma once
 #include <functional>
+#include <span>
 
 #include "core/graph/graph.hpp"
 
 namespace quern {
 
+inline constexpr int64_t unknown_element = INT64_MIN;
+
 struct KnownTensor {
   DType dtype = DType::undefined;
   std::optional<Dims> dims;
   const Tensor* constant = nullptr;          // data, where known (constants, folded shapes)
-  std::shared_ptr<const Tensor> shape_data;  // partial evaluation: s64 data of small tensors at planning time
+  // Partial evaluation: what is known of a small integer tensor computed from shapes (an unknown element is
+  // `unknown_element`).
+  std::shared_ptr<const Tensor> shape_data;
 };
 
 // Throws Error(model) naming the node when the inputs don't fit the operator.
 using ShapeRule = std::function<std::vector<KnownTensor>(const Node&, std::span<const KnownTensor> inputs)>;
 
-// Also for operators of the "quern" domain (registered by the room that makes them).
+// Also for operators of the "quern" domain (registered by the room that makes them, by a function it calls: before any
+// inference). The first registration of an operator stays; later ones are ignored, so registering twice is harmless.
 void register_shape_rule(const std::string& domain, const std::string& op, ShapeRule rule);
 const ShapeRule* find_shape_rule(const std::string& domain, const std::string& op);
 
@@ -28,7 +34,8 @@ const ShapeRule* find_shape_rule(const std::string& domain, const std::string& o
 // (Error(data) when they contradict a declared, fixed dimension).
 void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes = {});
 
-// Shapes and types of all values by id, for given complete input shapes, without touching the graph.
+// Shapes and types of all values by id, for given complete input shapes, without touching the graph. `data` holds small
+// integer tensors that follow from the shapes alone (Shape -> Gather -> Concat); null elsewhere, also for constants.
 struct ShapeTable { std::vector<DType> dtype; std::vector<std::optional<Dims>> dims; std::vector<std::shared_ptr<const Tensor>> data; };
 ShapeTable shapes_for(const Graph& graph, const std::map<std::string, Dims>& input_shapes);
 
@@ -43,5 +50,7 @@ struct Window {
 };
 Window conv_window(const Node& node, std::span<const int64_t> input_dims, std::span<const int64_t> weight_dims);
 Window pool_window(const Node& node, std::span<const int64_t> input_dims);
+// For ConvTranspose `output` is the larger side; pads are those that the output loses.
+Window conv_transpose_window(const Node& node, std::span<const int64_t> input_dims, std::span<const int64_t> weight_dims);
 
 }  // namespace quern
