@@ -14,11 +14,10 @@
 // `pre` is the operand's own stage list. A value is typed: it starts as i64 (integer tensors) or f32 (float tensors) and
 // i2f32 / f2i change it. dot's products are exact integers (i64 x i64) or f32 multiply-adds in the stated order.
 #pragma once
-#include <limits>
-#include <map>
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/tensor.hpp"
@@ -46,7 +45,7 @@ enum class StageKind {
   fdiv32,   // f32: v / a
   f2i,      // f32 -> i64 by `round`, clamped to [lo, hi]; NaN -> 0
   pwl,      // i64: piecewise linear by a table (see PwlTable)
-  lut,      // i64: table[v - lo]
+  lut,      // i64: table a [v - b] (b an integer, 0 when absent); an f32 table gives f32; outside the table is an error
 };
 
 // What a stage takes beside the value:
@@ -68,7 +67,7 @@ struct Stage {
   StageKind kind = StageKind::add;
   StageOperand a, b;
   Round round = Round::half_even;
-  int width = 64;          // bits of the i64 result; leaving it is an overflow the interpreter counts and reports
+  int width = 64;          // bits of the i64 result; shl_sat and clamp saturate, any other stage that leaves it is an error
   std::string when;        // the stage applies only if the unit has this operand role or table; "" = always
 };
 
@@ -95,9 +94,9 @@ struct Contract {
   double max_error_lsb = 0;           // stated when not exact
 };
 
-// GNA-like piecewise-linear table: segment i holds for x >= x_base[i] (two low bits of x_base are a shift code 0..3 -> 8,
-// 16, 24, 32); y = y_base[i] + ((x - x_base[i]) * slope[i] >> shift); left of the first segment: y_base[0].
-// Stored in one derived table "NAME" of s32 with rows [x_base, slope, y_base].
+// pwl, GNA-like: segment i holds for x >= x_base[i] with its two low bits cleared; those bits are a shift code 0..3 -> 8,
+// 16, 24, 32. y = y_base[i] + ((x - x_base[i]) * slope[i] >> shift), the shift rounding down; left of the first segment:
+// y_base[0]. One table (operand a) of s32, shape [segments, 3], rows {x_base, slope, y_base}, x_base increasing.
 
 // The value of the stage machine.
 struct StageValue {
@@ -125,8 +124,37 @@ class StageProgram {
   bool empty() const { return steps_.empty(); }
 
  private:
-  struct Step;
-  std::vector<std::shared_ptr<const Step>> steps_;
+  // Where an operand's value comes from: a pool (pool[start], or pool[start + channel] when step is 1), a tensor, the window.
+  struct Operand {
+    enum class From : uint8_t { pool, tensor, window } from = From::pool;
+    bool negate = false;
+    int32_t step = 0;
+    size_t start = 0, size = 1;  // in ints_ or floats_, or index of the tensor
+  };
+  struct Step {
+    StageKind kind = StageKind::add;
+    Round round = Round::half_even;
+    bool floats = false;      // clamp and lut: on, or to, f32
+    bool full_width = true;   // 64 bits
+    int index = 0;            // in the contract's list, for messages
+    int64_t low = 0, high = 0;  // what the width holds
+    Operand a, b, c;
+  };
+  int64_t integer(const Operand& o, int64_t channel, std::span<const StageValue> tensors, int64_t window, const Step& step) const;
+  float real(const Operand& o, int64_t channel, std::span<const StageValue> tensors, int64_t window, const Step& step) const;
+  int64_t checked(i128 value, const Step& step) const;
+  int64_t pwl(int64_t x, const Step& step) const;
+  [[noreturn]] void fail(int index, StageKind kind, const std::string& what) const;
+  friend class StageCompiler;
+
+  std::string contract_;
+  std::vector<Step> steps_;
+  std::vector<int64_t> ints_;
+  std::vector<float> floats_;
+  int wants_ = -1;  // of the first value: 0 i64, 1 f32, -1 either
 };
+
+std::string_view name_of(StageKind kind);
+bool stage_kind_from_name(std::string_view name, StageKind& out);
 
 }  // namespace quern

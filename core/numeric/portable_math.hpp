@@ -6,17 +6,20 @@
 namespace quern::portable {
 
 double exp(double x);       // <= 1 ulp of double
-double log(double x);
-double tanh(double x);
-double erf(double x);
-double sigmoid(double x);
+double log(double x);      // <= 1.5 ulp
+double tanh(double x);     // <= 3 ulp
+double erf(double x);      // <= 2 ulp
+double sigmoid(double x);  // <= 3 ulp
 inline float exp(float x) { return static_cast<float>(exp(static_cast<double>(x))); }
 inline float tanh(float x) { return static_cast<float>(tanh(static_cast<double>(x))); }
 inline float erf(float x) { return static_cast<float>(erf(static_cast<double>(x))); }
 inline float sigmoid(float x) { return static_cast<float>(sigmoid(static_cast<double>(x))); }
 inline float log(float x) { return static_cast<float>(log(static_cast<double>(x))); }
 // The speed version for arrays: f32 exp by a polynomial in f32 with fixed order (<= 2 ulp), the same bits in its scalar and
-// vector forms.
+// vector forms (AVX2 where the CPU has it). `in` and `out` may be the same.
 void exp_array(const float* in, float* out, long count);
+
+// The scalar form alone, for tests and for single values.
+void exp_array_scalar(const float* in, float* out, long count);
 
 }  // namespace quern::portable

@@ -1,0 +1,173 @@
+#include "core/numeric/portable_math.hpp"
+
+#include <immintrin.h>
+
+#include <bit>
+#include <cstdint>
+#include <limits>
+
+#include "core/numeric/math_constants.hpp"
+
+// Only + - * / of doubles and floats in a written order: IEEE arithmetic gives the same bits everywhere. The file is
+// compiled without contraction (-ffp-contract=off for all of Quern).
+namespace quern::portable {
+namespace {
+
+using namespace constants;
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+double power_of_two(int k) { return std::bit_cast<double>(static_cast<uint64_t>(k + 1023) << 52); }  // -1022..1023
+
+// x = k * ln2/32 + r with |r| <= ln2/64; p = e^r - 1.
+struct Reduced { int k; double p; };
+
+Reduced reduce(double x) {
+  constexpr double magic = 0x1.8p52;  // adding it rounds to an integer
+  const double kd = (x * inv_step + magic) - magic;
+  const double r = (x - kd * step_hi) - kd * step_lo;
+  const double q = 1.0 / 2 + r * (1.0 / 6 + r * (1.0 / 24 + r * (1.0 / 120 + r * (1.0 / 720))));
+  return {static_cast<int>(kd), r + r * r * q};
+}
+
+// e^x - 1 for 0 <= x < 50.
+double expm1_positive(double x) {
+  const Reduced e = reduce(x);
+  if (e.k == 0) return e.p;
+  const double* t = power_table[e.k & 31];
+  const double s = power_of_two(e.k >> 5);
+  const double a = s * t[0], h = a - 1, rest = (a - h) - 1;
+  return h + (rest + s * (t[1] + t[0] * e.p));
+}
+
+}  // namespace
+
+double exp(double x) {
+  if (x != x) return x;
+  if (x > 709.79) return infinity;
+  if (x < -745.2) return 0;
+  const Reduced e = reduce(x);
+  const double* t = power_table[e.k & 31];
+  const double y = t[0] + (t[1] + t[0] * e.p);
+  const int m = e.k >> 5, half = m >> 1;  // in two steps: 2^m itself may be out of range
+  return y * power_of_two(half) * power_of_two(m - half);
+}
+
+double log(double x) {
+  if (x != x) return x;
+  if (x < 0) return nan;
+  if (x == 0) return -infinity;
+  if (x == infinity) return x;
+  int k = 0;
+  if (x < 0x1p-1022) { x *= 0x1p54; k = -54; }
+  const uint64_t bits = std::bit_cast<uint64_t>(x);
+  k += static_cast<int>(bits >> 52) - 1023;
+  double m = std::bit_cast<double>((bits & 0xfffffffffffff) | 0x3ff0000000000000);
+  if (m >= 1.375) { m *= 0.5; ++k; }
+  const int j = static_cast<int>(m * 128 + 0.5);
+  const double f = j * 0x1p-7, r = (m - f) / f;
+  const double q = -1.0 / 2 + r * (1.0 / 3 + r * (-1.0 / 4 + r * (1.0 / 5 + r * (-1.0 / 6 + r * (1.0 / 7 + r * (-1.0 / 8))))));
+  if (j == 128 && k == 0) return r + r * r * q;
+  const double high = k * ln2_hi + log_table[j - 88][0], low = k * ln2_lo + log_table[j - 88][1];
+  const double h = high + r, rest = (high - h) + r;
+  return h + (rest + (low + r * r * q));
+}
+
+double tanh(double x) {
+  const double a = x < 0 ? -x : x;
+  if (!(a >= 0x1p-28)) return x;  // tiny, zero, NaN
+  double t = 1;
+  if (a < 22) {
+    const double e = expm1_positive(2 * a);
+    t = e / (e + 2);
+  }
+  return x < 0 ? -t : t;
+}
+
+double sigmoid(double x) {
+  if (x != x) return x;
+  if (x >= 0) return 1 / (1 + exp(-x));
+  const double e = exp(x);
+  return e / (1 + e);
+}
+
+double erf(double x) {
+  const double a = x < 0 ? -x : x;
+  if (a != a) return x;
+  double y = 1;
+  if (a < 0.5) {
+    const double z = a * a;
+    double q = erf_series[13];
+    for (int n = 12; n >= 1; --n) q = q * z + erf_series[n];
+    return x * erf_series[0] + x * z * q;
+  }
+  if (a < 6) {
+    const int j = static_cast<int>(a * 4);
+    const double* c = erf_pieces[j - 2];
+    const double d = a - (j + 0.5) * 0.25;
+    double q = c[16];
+    for (int n = 15; n >= 2; --n) q = q * d + c[n];
+    y = c[0] + (c[1] + d * q);
+  }
+  return x < 0 ? -y : y;
+}
+
+namespace {
+
+// The f32 form. Outside [low, high] the result is 0 or infinity anyway.
+constexpr float low = -104.0f, high = 89.0f, log2e = 0x1.715476p+0f, magic32 = 0x1.8p23f;
+constexpr float ln2f_hi = 0x1.62e000p-1f, ln2f_lo = 0x1.0bfbe8p-15f;
+constexpr float c2 = 1.0f / 2, c3 = 1.0f / 6, c4 = 1.0f / 24, c5 = 1.0f / 120, c6 = 1.0f / 720, c7 = 1.0f / 5040;
+
+float power_of_two_f32(int k) { return std::bit_cast<float>(static_cast<uint32_t>(k + 127) << 23); }
+
+float exp_f32(float x) {
+  if (x != x) return std::bit_cast<float>(0x7fc00000u);
+  const float c = x < low ? low : x > high ? high : x;
+  const float kf = (c * log2e + magic32) - magic32;
+  const float r = (c - kf * ln2f_hi) - kf * ln2f_lo;
+  const float q = c2 + r * (c3 + r * (c4 + r * (c5 + r * (c6 + r * c7))));
+  const float y = 1.0f + (r + r * r * q);
+  const int k = static_cast<int>(kf), half = k >> 1;
+  return y * power_of_two_f32(half) * power_of_two_f32(k - half);
+}
+
+__attribute__((target("avx2"))) long exp_avx2(const float* in, float* out, long count) {
+  const __m256 one = _mm256_set1_ps(1.0f), magic = _mm256_set1_ps(magic32);
+  const __m256i bias = _mm256_set1_epi32(127);
+  long i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const __m256 x = _mm256_loadu_ps(in + i);
+    const __m256 c = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(low)), _mm256_set1_ps(high));
+    const __m256 kf = _mm256_sub_ps(_mm256_add_ps(_mm256_mul_ps(c, _mm256_set1_ps(log2e)), magic), magic);
+    const __m256 r = _mm256_sub_ps(_mm256_sub_ps(c, _mm256_mul_ps(kf, _mm256_set1_ps(ln2f_hi))), _mm256_mul_ps(kf, _mm256_set1_ps(ln2f_lo)));
+    __m256 q = _mm256_add_ps(_mm256_set1_ps(c6), _mm256_mul_ps(r, _mm256_set1_ps(c7)));
+    q = _mm256_add_ps(_mm256_set1_ps(c5), _mm256_mul_ps(r, q));
+    q = _mm256_add_ps(_mm256_set1_ps(c4), _mm256_mul_ps(r, q));
+    q = _mm256_add_ps(_mm256_set1_ps(c3), _mm256_mul_ps(r, q));
+    q = _mm256_add_ps(_mm256_set1_ps(c2), _mm256_mul_ps(r, q));
+    const __m256 y = _mm256_add_ps(one, _mm256_add_ps(r, _mm256_mul_ps(_mm256_mul_ps(r, r), q)));
+    const __m256i k = _mm256_cvttps_epi32(kf), half = _mm256_srai_epi32(k, 1);
+    const __m256 s1 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+    const __m256 s2 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23));
+    const __m256 e = _mm256_mul_ps(_mm256_mul_ps(y, s1), s2);
+    const __m256 is_nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+    _mm256_storeu_ps(out + i, _mm256_blendv_ps(e, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), is_nan));
+  }
+  return i;
+}
+
+}  // namespace
+
+void exp_array_scalar(const float* in, float* out, long count) {
+  for (long i = 0; i < count; ++i) out[i] = exp_f32(in[i]);
+}
+
+void exp_array(const float* in, float* out, long count) {
+  static const bool avx2 = __builtin_cpu_supports("avx2");
+  const long done = avx2 ? exp_avx2(in, out, count) : 0;
+  exp_array_scalar(in + done, out + done, count - done);
+}
+
+}  // namespace quern::portable
