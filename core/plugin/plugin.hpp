@@ -95,4 +95,8 @@ void throw_if_failed(quern_status* status, const std::string& plugin, const std:
 // The host table given to plugins (one per plugin id, so that its log lines are prefixed).
 const quern_host* host_table(const std::string& plugin_id);
 
+// Threads for parallel_for of plugins (inside execute: as many as the kernel was compiled for), and the seed of `random`.
+void set_plugin_threads(int threads);  // 1 until set
+void set_plugin_seed(uint64_t seed);   // 0 until set
+
 }  // namespace quern

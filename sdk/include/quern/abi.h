@@ -76,14 +76,15 @@ typedef struct quern_str { const char* data; uint64_t size; } quern_str;
 #define QUERN_LAYOUT_CHANNELS_LAST 1
 #define QUERN_LAYOUT_ANY 2 /* as a wish: go by strides, all operands of one rank alike */
 
-/* A tensor in memory. `data` is aligned to 64 bytes; at least 64 readable bytes follow the last element. */
+/* A tensor in memory. `data` is aligned to 64 bytes; after the last element of a tensor given to execute at least 64 more
+ * bytes may be read. */
 typedef struct quern_tensor {
   quern_header h;
   void* data;
   uint64_t bytes;
   uint32_t dtype, rank;
   const int64_t* dims;    /* call */
-  const int64_t* strides; /* call; in elements */
+  const int64_t* strides; /* call; in elements; all 0 while a dim is unknown (-1) */
   uint32_t layout, flags; /* flags: none yet */
 } quern_tensor;
 
@@ -202,7 +203,7 @@ typedef struct quern_kernel_info {
   quern_header h;
   uint64_t workspace_bytes;        /* handed to execute, aligned to 64 */
   uint32_t n_inputs, output_layout;
-  uint32_t input_layouts[16];      /* by non-constant operand, in order */
+  uint32_t input_layouts[16];      /* by non-constant operand, in order; further ones have the layout of the last */
   quern_str kernel_name;           /* object: the kernel */
 } quern_kernel_info;
 
