@@ -20,9 +20,9 @@
 namespace quern {
 
 struct EngineOptions {
-  std::vector<std::shared_ptr<const Provider>> providers;
+  std::vector<std::shared_ptr<const Provider>> providers = {};
   int op_threads = 1;                  // threads inside an operator
-  std::set<std::string> taps;          // values that must exist (not fused away) so that they can be observed
+  std::set<std::string> taps = {};     // values that must exist (not fused away) so that they can be observed
   bool keep_all = false;               // runners keep every value, for rerun()
   size_t plan_cache = 8;
 };
@@ -63,6 +63,7 @@ class Engine {
   ~Engine();
   const Graph& graph() const;
   Runner runner();
+  Runner runner(int op_threads);  // instead of options.op_threads
   // Replaces a constant; kernels that use it are prepared again at the next run. Not while runners run.
   void set_constant(ValueId value, Tensor tensor);
   PlanInfo plan_info(const NamedTensors& inputs);

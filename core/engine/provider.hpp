@@ -51,9 +51,10 @@ struct PreparedKernel {
   std::unique_ptr<Kernel> kernel;
   std::string name;                    // "onednn.conv:brgconv:avx512_core_vnni", "quern.softmax"
   std::vector<Layout> input_layouts;   // what it needs; the engine reorders where the input comes otherwise
-  std::vector<Layout> output_layouts;  // `any`: as the first input that has this rank
+  std::vector<Layout> output_layouts;  // `any`: as the first input that has this rank and is not constant
   bool portable = true;                // the same bytes on every x86-64
-  bool may_alias = false;              // output 0 may share memory with input 0 (same size), e.g. element-wise
+  bool may_alias = false;              // output 0 may share memory with input `alias_input` (same dims), e.g. element-wise
+  int alias_input = 0;
   bool view = false;                   // output 0 is input 0's memory with other dims (Reshape of row-major data): not run
 };
 
@@ -80,5 +81,12 @@ std::vector<ValueId> group_inputs(const Graph& graph, std::span<const NodeId> me
 std::shared_ptr<const Provider> onednn_provider();
 std::shared_ptr<const Provider> own_float_provider();
 std::shared_ptr<const Provider> interpreter_provider();
+// Quantize, Dequantize, FakeQuantize of the "quern" domain (payload: QuantizePayload), the borders of integer parts.
+// Every engine asks it first; it need not be listed in EngineOptions.
+std::shared_ptr<const Provider> border_provider();
+
+// Shape rules of the "quern" domain (Quantize, Dequantize, FakeQuantize, Unit). Engine's constructor calls it; whoever infers
+// shapes of a lowered graph without an engine calls it first. Cheap after the first time.
+void register_quern_shape_rules();
 
 }  // namespace quern

@@ -1,0 +1,331 @@
+// Shapes, groups and kernels; buffers and their places are in plan_memory.cpp.
+#include "core/engine/plan.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "core/base/error.hpp"
+#include "core/engine/reorder.hpp"
+#include "core/engine/threads.hpp"
+
+namespace quern {
+
+std::vector<ValueId> group_inputs(const Graph& graph, std::span<const NodeId> members) {
+  std::vector<ValueId> inside, inputs;
+  for (NodeId id : members) {
+    const Node& node = graph.node(id);
+    for (ValueId v : node.inputs) {
+      if (v == no_value || std::count(inside.begin(), inside.end(), v) || std::count(inputs.begin(), inputs.end(), v)) continue;
+      inputs.push_back(v);
+    }
+    inside.insert(inside.end(), node.outputs.begin(), node.outputs.end());
+  }
+  return inputs;
+}
+
+std::string describe(const Graph& graph, ValueId value, DType type, const Dims& dims) {
+  return fmt::format("{} {}{}", graph.value(value).name, name_of(type), to_string(dims));
+}
+
+GraphFacts graph_facts(const Graph& graph, const EngineOptions& options) {
+  GraphFacts facts;
+  facts.order = graph.order();
+  facts.is_output.assign(graph.value_slots(), false);
+  facts.is_tap.assign(graph.value_slots(), false);
+  std::vector<ValueId> wanted = graph.outputs();
+  for (ValueId v : wanted) facts.is_output[static_cast<size_t>(v)] = true;
+  for (const std::string& name : options.taps) {
+    const ValueId v = graph.find_value(name);
+    if (v == no_value)
+      throw Error(ErrorCode::usage, fmt::format("the model has no tensor named '{}' to tap", name))
+          .hint("`quern inspect` lists the names of tensors; a tensor may have been folded away when the model was read");
+    facts.is_tap[static_cast<size_t>(v)] = true;
+    wanted.push_back(v);
+  }
+  std::vector<bool> needed(graph.node_slots(), false);
+  if (options.keep_all) {
+    for (NodeId id : facts.order) needed[static_cast<size_t>(id)] = true;
+    wanted.clear();
+  }
+  while (!wanted.empty()) {
+    const NodeId producer = graph.value(wanted.back()).producer;
+    wanted.pop_back();
+    if (producer == no_node || graph.node(producer).removed || needed[static_cast<size_t>(producer)]) continue;
+    needed[static_cast<size_t>(producer)] = true;
+    for (ValueId v : graph.node(producer).inputs)
+      if (v != no_value) wanted.push_back(v);
+  }
+  facts.position.assign(graph.node_slots(), -1);
+  std::vector<NodeId> order;
+  for (NodeId id : facts.order) {
+    if (!needed[static_cast<size_t>(id)]) continue;
+    facts.position[static_cast<size_t>(id)] = static_cast<int>(order.size());
+    order.push_back(id);
+  }
+  facts.order = std::move(order);
+  facts.uses = graph.uses();
+  for (auto& uses : facts.uses)
+    std::erase_if(uses, [&](const Graph::Use& use) { return facts.position[static_cast<size_t>(use.node)] < 0; });
+  return facts;
+}
+
+Plan::Plan(const Graph& graph, const GraphFacts& facts, const EngineOptions& options, int threads_in, std::vector<Dims> dims)
+    : threads(threads_in), input_dims(std::move(dims)), graph_(&graph), facts_(&facts), options_(&options) {
+  OperatorThreads scope(threads);
+  std::map<std::string, Dims> input_shapes;
+  for (size_t i = 0; i < graph.inputs().size(); ++i) input_shapes[graph.value(graph.inputs()[i]).name] = input_dims[i];
+  table_ = shapes_for(graph, input_shapes);
+  buffers_of_.resize(graph.value_slots());
+  planned_.assign(graph.node_slots(), false);
+  for (size_t i = 0; i < graph.inputs().size(); ++i) {
+    const int b = add_buffer(graph.inputs()[i], Layout::row_major);
+    buffers[static_cast<size_t>(b)].input = static_cast<int>(i);
+  }
+  find_groups();
+  prepare_all();
+  finish();
+  queue_.clear();
+  graph_ = nullptr;
+  facts_ = nullptr;
+  options_ = nullptr;
+}
+
+const Tensor* Plan::known(const Graph& graph, ValueId value) const {
+  if (const auto& constant = graph.value(value).constant) return constant.get();
+  return table_.data[static_cast<size_t>(value)].get();
+}
+
+bool Plan::free_to_fuse(ValueId value) const {
+  const auto v = static_cast<size_t>(value);
+  return !options_->keep_all && !facts_->is_output[v] && !facts_->is_tap[v] && facts_->uses[v].size() == 1;
+}
+
+// Cuts a proposal to what is legal: nodes that nobody else has, each consumed by the next alone, none later than allowed.
+std::vector<NodeId> Plan::checked(std::vector<NodeId> members, int last_position) const {
+  size_t n = 1;
+  for (; n < members.size(); ++n) {
+    const auto next = static_cast<size_t>(members[n]);
+    if (next >= planned_.size() || planned_[next] || facts_->position[next] < 0 || facts_->position[next] > last_position) break;
+    bool chained = false, free = true;
+    for (ValueId v : graph_->node(members[n - 1]).outputs) {
+      if (v == no_value || facts_->uses[static_cast<size_t>(v)].empty()) continue;
+      free = free && free_to_fuse(v);
+      chained = chained || facts_->uses[static_cast<size_t>(v)][0].node == members[n];
+    }
+    if (!chained || !free) break;
+  }
+  members.resize(n);
+  return members;
+}
+
+Plan::Group Plan::propose(NodeId node, size_t first_provider) const {
+  const auto& providers = options_->providers;
+  for (size_t p = first_provider; p < providers.size(); ++p) {
+    if (!providers[p]->knows(*graph_, graph_->node(node))) continue;
+    auto members = providers[p]->fuse(*graph_, node, [&](ValueId v) { return free_to_fuse(v); });
+    if (members.empty() || members[0] != node)
+      throw Error(ErrorCode::internal, fmt::format("provider {} proposed a group without the node it was asked for", providers[p]->name()))
+          .at_node(graph_->node(node).name);
+    return {providers[p], checked(std::move(members), static_cast<int>(facts_->order.size()))};
+  }
+  return {nullptr, {node}};
+}
+
+void Plan::queue(Group group) {
+  for (NodeId id : group.members) planned_[static_cast<size_t>(id)] = true;
+  const int key = facts_->position[static_cast<size_t>(group.members.back())];
+  queue_[key] = std::move(group);
+}
+
+void Plan::find_groups() {
+  for (NodeId id : facts_->order) {
+    if (planned_[static_cast<size_t>(id)]) continue;
+    // Values that follow from shapes alone (Shape, Gather of it, ...) are constants of the plan.
+    bool all_known = true, any = false;
+    for (ValueId v : graph_->node(id).outputs) {
+      if (v == no_value) continue;
+      any = true;
+      all_known = all_known && known(*graph_, v) && !facts_->is_tap[static_cast<size_t>(v)];
+    }
+    if (any && all_known) { planned_[static_cast<size_t>(id)] = true; continue; }
+    queue(propose(id, 0));
+  }
+}
+
+// A group runs at the place of its last member: by then everything else that enters it has been computed, since only last
+// members' results are seen outside.
+void Plan::prepare_all() {
+  while (!queue_.empty()) {
+    auto first = queue_.begin();
+    Group group = std::move(first->second);
+    queue_.erase(first);
+    prepare_group(std::move(group));
+  }
+}
+
+bool Plan::empty_result(NodeId id) const {
+  for (ValueId v : graph_->node(id).outputs)
+    if (v != no_value && element_count(*table_.dims[static_cast<size_t>(v)]) != 0) return false;
+  return true;
+}
+
+void Plan::prepare_group(Group group) {
+  const NodeId node = group.members[0];
+  for (NodeId id : group.members)
+    for (ValueId v : graph_->node(id).outputs) {
+      if (v == no_value) continue;
+      const auto& dims = table_.dims[static_cast<size_t>(v)];
+      if (!dims || std::count(dims->begin(), dims->end(), -1))
+        throw Error(ErrorCode::model, fmt::format("the shape of '{}' ({}) is not known before the run", graph_->value(v).name,
+                                                  dims ? to_string(*dims) : "no rank"))
+            .at_node(graph_->node(id).name)
+            .hint("it depends on the data; give the model fixed shapes, or cut it before this node");
+    }
+  const int last = facts_->position[static_cast<size_t>(group.members.back())];
+  const std::vector<NodeId> all = group.members;
+  size_t taken = 0;
+  const auto& providers = options_->providers;
+  // The proposed group, then its beginnings, then the same with every provider further down.
+  for (size_t p = 0; p < providers.size() && !taken; ++p) {
+    std::vector<NodeId> members;
+    if (providers[p] == group.provider) {
+      members = all;
+    } else if (group.provider && std::find(providers.begin(), providers.end(), group.provider) < providers.begin() + static_cast<long>(p) &&
+               providers[p]->knows(*graph_, graph_->node(node))) {
+      for (NodeId id : all) planned_[static_cast<size_t>(id)] = false;
+      members = checked(providers[p]->fuse(*graph_, node, [&](ValueId v) { return free_to_fuse(v); }), last);
+      for (NodeId id : all) planned_[static_cast<size_t>(id)] = true;
+    }
+    for (size_t n = members.size(); n > 0 && !taken; --n) {
+      if (!try_group(providers[p], std::span(members).first(n))) continue;
+      taken = n;
+      group.members.assign(members.begin(), members.begin() + static_cast<long>(n));
+    }
+  }
+  if (!taken) refuse(node);
+  for (NodeId id : all) planned_[static_cast<size_t>(id)] = std::count(group.members.begin(), group.members.end(), id) != 0;
+  for (NodeId id : group.members) planned_[static_cast<size_t>(id)] = true;
+  for (NodeId id : all)
+    if (!planned_[static_cast<size_t>(id)]) queue(propose(id, 0));
+}
+
+void Plan::refuse(NodeId id) const {
+  const Node& node = graph_->node(id);
+  std::vector<std::string> inputs;
+  for (ValueId v : node.inputs)
+    if (v != no_value)
+      inputs.push_back(describe(*graph_, v, table_.dtype[static_cast<size_t>(v)], table_.dims[static_cast<size_t>(v)].value_or(Dims{})));
+  throw Error(ErrorCode::model, fmt::format("no kernel for {}{} with inputs ({})", node.domain.empty() ? "" : node.domain + ".", node.op,
+                                            fmt::join(inputs, ", ")))
+      .at_node(node.name)
+      .hint("change the types or shapes of the model, or leave this node out of it");
+}
+
+KernelRequest Plan::request(const Graph& graph, std::span<const NodeId> members, std::vector<Layout> came) const {
+  KernelRequest r{.graph = graph, .members = {members.begin(), members.end()}, .inputs = {}, .outputs = {},
+                  .input_values = group_inputs(graph, members), .output_values = graph.node(members.back()).outputs,
+                  .threads = threads};
+  for (size_t i = 0; i < r.input_values.size(); ++i) {
+    const auto v = static_cast<size_t>(r.input_values[i]);
+    const Tensor* constant = known(graph, r.input_values[i]);
+    r.inputs.push_back({.dtype = constant ? constant->type() : table_.dtype[v],
+                        .dims = constant ? constant->dims() : table_.dims[v].value_or(Dims{}),
+                        .layout = constant ? Layout::row_major : came.empty() ? primary_layout(r.input_values[i]) : came[i],
+                        .constant = constant});
+  }
+  for (ValueId v : r.output_values)
+    r.outputs.push_back(v == no_value ? TensorSpec{}
+                                      : TensorSpec{.dtype = table_.dtype[static_cast<size_t>(v)], .dims = *table_.dims[static_cast<size_t>(v)]});
+  return r;
+}
+
+bool Plan::try_group(const std::shared_ptr<const Provider>& provider, std::span<const NodeId> members) {
+  KernelRequest r = request(*graph_, members, {});
+  Step step;
+  step.provider = provider;
+  step.members = r.members;
+  step.input_values = r.input_values;
+  step.output_values = r.output_values;
+  for (const TensorSpec& spec : r.inputs) step.input_came.push_back(spec.layout);
+  if (members.size() == 1 && empty_result(members[0])) {
+    PreparedKernel nothing;
+    nothing.name = "empty";
+    nothing.input_layouts.assign(r.inputs.size(), Layout::any);
+    nothing.output_layouts.assign(r.outputs.size(), Layout::row_major);
+    add_step(std::move(step), nothing);
+    return true;
+  }
+  try {
+    auto prepared = provider->prepare(r);
+    if (!prepared) return false;
+    if (!prepared->view && !prepared->kernel) throw Error(ErrorCode::internal, "a prepared kernel is missing");
+    if (prepared->input_layouts.size() != r.inputs.size() || prepared->output_layouts.size() != r.outputs.size())
+      throw Error(ErrorCode::internal, fmt::format("provider {} states {} and {} layouts for {} inputs and {} outputs", provider->name(),
+                                                   prepared->input_layouts.size(), prepared->output_layouts.size(), r.inputs.size(),
+                                                   r.outputs.size()));
+    step.kernel = std::move(prepared->kernel);
+    add_step(std::move(step), *prepared);
+  } catch (Error& e) {
+    if (e.node().empty()) e.set_node(graph_->node(members[0]).name);
+    throw;
+  }
+  return true;
+}
+
+bool Plan::refresh(const Graph& graph, const std::function<bool(ValueId)>& changed) {
+  OperatorThreads scope(threads);
+  bool check_shapes = false;
+  for (size_t v = 0; v < buffers_of_.size(); ++v) {
+    const auto id = static_cast<ValueId>(v);
+    if (!graph.value(id).constant || !changed(id)) continue;
+    const Tensor& tensor = *graph.value(id).constant;
+    if (tensor.type() != table_.dtype[v] || tensor.dims() != table_.dims[v]) return false;
+    check_shapes = check_shapes || tensor.count() <= 1024;  // larger ones are data: shape inference looks at no more
+  }
+  if (check_shapes) {
+    std::map<std::string, Dims> input_shapes;
+    for (size_t i = 0; i < graph.inputs().size(); ++i) input_shapes[graph.value(graph.inputs()[i]).name] = input_dims[i];
+    const ShapeTable now = shapes_for(graph, input_shapes);
+    if (now.dims != table_.dims || now.dtype != table_.dtype) return false;
+    for (size_t v = 0; v < now.data.size(); ++v) {
+      const Tensor *a = now.data[v].get(), *b = table_.data[v].get();
+      if (graph.value(static_cast<ValueId>(v)).constant || a == b) continue;
+      if (!a || !b || a->bytes() != b->bytes() || std::memcmp(a->data(), b->data(), a->bytes()) != 0) return false;
+    }
+    table_.data = now.data;
+  }
+  for (Buffer& buffer : buffers)
+    if (buffer.constant && graph.value(buffer.value).constant && changed(buffer.value)) buffer.constant = graph.value(buffer.value).constant;
+  for (Step& step : steps) {
+    if (std::none_of(step.input_values.begin(), step.input_values.end(), changed)) continue;
+    if (step.view) return false;  // a view of the constant itself: its buffer would have to follow
+    if (!step.kernel) continue;
+    auto prepared = step.provider->prepare(request(graph, step.members, step.input_came));
+    if (!prepared || prepared->view || prepared->input_layouts != step.input_layouts || prepared->output_layouts != step.output_layouts ||
+        prepared->may_alias != step.may_alias || prepared->alias_input != step.alias_input ||
+        prepared->kernel->workspace_bytes() > workspace_bytes)
+      return false;
+    step.kernel = std::move(prepared->kernel);
+    step.kernel_name = prepared->name;
+    ++step.version;
+  }
+  return true;
+}
+
+PlanInfo Plan::info(const Graph& graph) const {
+  PlanInfo info{.steps = {}, .arena_bytes = arena_bytes, .workspace_bytes = workspace_bytes, .reorders = reorders};
+  for (const Step& step : steps) {
+    PlanStep out{.node = graph.node(step.members[0]).name, .op = "", .kernel = step.kernel_name, .provider = step.provider->name(),
+                 .portable = step.portable, .members = {}};
+    for (NodeId id : step.members) {
+      out.op += (out.op.empty() ? "" : "+") + graph.node(id).op;
+      out.members.push_back(graph.node(id).name);
+    }
+    info.steps.push_back(std::move(out));
+  }
+  return info;
+}
+
+}  // namespace quern
