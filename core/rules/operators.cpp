@@ -70,6 +70,7 @@ std::vector<std::string> roles_of_op(const std::string& domain, const std::strin
 std::vector<std::string> legal_roles(const std::string& domain, const std::string& op) {
   if (domain.empty() && one_of(op, {"Max", "Min"})) return {"a", "b", "in*"};
   if (domain.empty() && is_variadic(op)) return {"in*"};
+  if (domain.empty() && op == "MatMul") return {"input", "weight", "bias"};  // the bias of an Add fused into it
   std::vector<std::string> out;
   for (auto& r : roles_of_op(domain, op, 8)) if (!r.empty()) out.push_back(r);
   return out;

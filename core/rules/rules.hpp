@@ -80,7 +80,11 @@ struct OpConfig {
   std::string contract;
 };
 
-struct OpRule { OpMatch match; std::vector<OpConfig> configs; };
+struct OpRule {
+  OpMatch match;
+  std::vector<OpConfig> configs;
+  int entry = 0;  // index in the JSON's `ops`, for messages ("op": ["Add", "Sub"] makes two rules of one entry)
+};
 
 struct FuseStep {
   std::vector<std::string> ops;
@@ -125,6 +129,8 @@ std::vector<std::string> roles_of(const Node& node);
 
 // First rule whose match holds; on failure `why` says what came nearest ("Conv: group 3 is above the limit of 1").
 const OpRule* match_op(const Rules& rules, const Graph& graph, const Node& node, std::string* why);
+// Whether a node's attributes (or their defaults) lie within limits. group may name "depthwise": one input channel a group.
+bool attributes_hold(const Graph& graph, const Node& node, const std::map<std::string, AttributeLimit>& limits, std::string* why);
 
 // A user's restriction of the rules (from the configuration). Never widens: Error(config) listing the legal choices.
 struct Narrowing {
@@ -132,7 +138,14 @@ struct Narrowing {
   std::string preset;                 // "" = the rules' first of mixed, performance
   std::vector<Entry> activations, weights;
 };
-// The types of `names` that remain for weights or activations under preset and entries.
+bool entry_applies(const Narrowing::Entry& entry, const std::string& node_name, const std::string& op);  // nodes: * and ? are wild
+// The preset that holds; null when the rules have none. Error(config) when `narrowing` names one that is not there.
+const Preset* chosen_preset(const Rules& rules, const Narrowing& narrowing);
+bool glob_match(std::string_view pattern, std::string_view text);  // *: any text, ?: any one character
+std::string describe_type(const TypeRule& type);                   // "u8 (8 bits, unsigned, asymmetric, per tensor)"
+
+// The types of `names` that remain for weights or activations under preset and entries. Entries filter, the preset
+// orders: what it prefers comes first.
 std::vector<std::string> narrow(const Rules& rules, const std::vector<std::string>& names, bool weight,
                                 const Narrowing& narrowing, const std::string& node_name, const std::string& op);
 
