@@ -1,0 +1,157 @@
+#include "plugins/cpu/derive.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "plugins/cpu/unit.hpp"
+
+namespace quern_cpu {
+namespace {
+
+// Multipliers outside of this range would leave the normal floats on the way; no sensible model has them.
+constexpr double smallest_multiplier = 0x1p-90, largest_multiplier = 0x1p64;
+
+float ratio(const OpView& op, const char* what, double value) {
+  if (!(value >= smallest_multiplier && value <= largest_multiplier))
+    throw Failure(QUERN_OUT_OF_RANGE, std::string(op.name()) + ": " + what + " is " + std::to_string(value) +
+                                          "; the scales of input, weight and output differ too much");
+  return static_cast<float>(value);
+}
+
+float limited(double v) { return static_cast<float>(std::min(std::max(v, -static_cast<double>(FLT_MAX)), static_cast<double>(FLT_MAX))); }
+
+void emit_activation(const OpView& op, double scale, quern_sdk::TableSink& tables) {
+  const Activation a = activation_of(op);
+  if (!a.present) return;
+  tables.emit("act_low", limited(a.low / scale));
+  tables.emit("act_high", limited(a.high / scale));
+}
+
+void emit_output(const OpView& op, quern_sdk::TableSink& tables) {
+  const OperandView out = op.output();
+  if (out.dtype() != QUERN_DTYPE_F32) tables.emit("output_zero_point", static_cast<float>(activation_quant(op, out).zero_point()));
+}
+
+void derive_dot(const OpView& op, quern_sdk::TableSink& tables) {
+  int axis = 0;
+  const int64_t channels = output_channels(op, &axis);
+  const OperandView weight = op.input("weight");
+  const double input = activation_quant(op, op.input("input")).scale(), output = output_scale(op);
+  const QuantView w = weight.quant();
+  if (!w || weight.dtype() != QUERN_DTYPE_S8 || (w.count() != 1 && (w.axis() != axis || static_cast<int64_t>(w.count()) != channels)))
+    throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": weights are s8 with one scale, or one per output channel");
+  for (size_t c = 0; c < w.count(); ++c)
+    if (w.zero_point(c) != 0) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": weights have the zero point 0");
+  std::vector<float> multiplier(static_cast<size_t>(channels));
+  for (size_t c = 0; c < multiplier.size(); ++c) multiplier[c] = ratio(op, "a multiplier", input * w.scale(c) / output);
+  tables.emit("multiplier", multiplier);
+  if (const OperandView bias = op.find("bias")) {
+    const auto b = bias.tensor().values<const int32_t>();
+    if (static_cast<int64_t>(b.size()) != channels && b.size() != 1)
+      throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": the bias has neither one element nor one per output channel");
+    std::vector<float> f(static_cast<size_t>(channels));
+    for (size_t c = 0; c < f.size(); ++c) f[c] = static_cast<float>(b[b.size() == 1 ? 0 : c]);
+    tables.emit("bias_f32", f);
+  }
+  if (const OperandView residual = op.find("residual"))
+    tables.emit("residual_scale", ratio(op, "the scale of the residual", activation_quant(op, residual).scale() / output));
+  emit_activation(op, output, tables);
+  emit_output(op, tables);
+}
+
+void derive_add(const OpView& op, quern_sdk::TableSink& tables) {
+  const double output = output_scale(op);
+  for (const char* role : {"a", "b"})
+    tables.emit(std::string(role) + "_ratio", ratio(op, "a ratio of scales", activation_quant(op, op.input(role)).scale() / output));
+  emit_activation(op, output, tables);
+  emit_output(op, tables);
+}
+
+// Pools, moves, activations. `always`: the contract computes in floats even where input and output have the same codes.
+void derive_one(const OpView& op, bool always, quern_sdk::TableSink& tables) {
+  const OperandView input = op.input("input"), out = op.output();
+  const QuantView x = activation_quant(op, input);
+  const double output = output_scale(op);
+  if (!always && out.dtype() != QUERN_DTYPE_F32 && !activation_of(op).present && same_codes(x, out.quant())) return;
+  tables.emit("ratio", ratio(op, "the ratio of scales", x.scale() / output));
+  emit_activation(op, output, tables);
+  emit_output(op, tables);
+}
+
+bool is_dot(std::string_view op) { return op == "Conv" || op == "Gemm" || op == "MatMul"; }
+bool is_average(std::string_view op) { return op == "AveragePool" || op == "GlobalAveragePool"; }
+
+std::string number(double v) { return std::to_string(static_cast<long long>(v)); }
+
+// The accumulator has 32 bits: |sum| <= max|x - z| * sum|w| must stay below 2^31 in every channel.
+bool fits_accumulator(const OpView& op, std::string& reason) {
+  const QuantView x = activation_quant(op, op.input("input"));
+  const double largest = static_cast<double>(std::max(x.qmax() - x.zero_point(), x.zero_point() - x.qmin()));
+  const auto w = op.input("weight").tensor();
+  int axis = 0;
+  const int64_t channels = output_channels(op, &axis);
+  const int64_t taps = channels > 0 ? w.count() / channels : 0;
+  double worst = 127.0 * static_cast<double>(taps);
+  if (op.input("weight").is_constant() && op.input("weight").dtype() == QUERN_DTYPE_S8 && worst * 255 >= 0x1p31) {
+    const auto v = w.values<const int8_t>();
+    std::vector<int64_t> sum(static_cast<size_t>(channels), 0);
+    for (size_t i = 0; i < v.size(); ++i)
+      sum[static_cast<size_t>(axis == 0 ? static_cast<int64_t>(i) / taps : static_cast<int64_t>(i) % channels)] += v[i] < 0 ? -v[i] : v[i];
+    worst = static_cast<double>(*std::max_element(sum.begin(), sum.end()));
+  }
+  // The unsigned code of a signed input goes up to 255 inside of the kernels.
+  if (worst * std::max(largest, 255.0) < 0x1p31) return true;
+  reason = "a sum of " + number(static_cast<double>(taps)) + " products may leave the 32-bit accumulator";
+  return false;
+}
+
+}  // namespace
+
+int64_t output_channels(const OpView& op, int* axis) {
+  const auto w = op.input("weight").tensor();
+  const bool columns = op.op() == "MatMul" || (op.op() == "Gemm" && op.node(0).integer("transB", 0) == 0);
+  if (w.rank() < 2 || (op.op() != "Conv" && w.rank() != 2) || !w.complete())
+    throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": the weight has an unexpected shape");
+  if (axis) *axis = columns ? 1 : 0;
+  return w.dim(columns ? 1 : 0);
+}
+
+void derive(const OpView& op, quern_sdk::TableSink& tables) {
+  const std::string_view kind = op.op();
+  if (is_dot(kind)) return derive_dot(op, tables);
+  if (kind == "Add") return derive_add(op, tables);
+  if (kind == "Concat") return;
+  derive_one(op, is_average(kind), tables);
+}
+
+bool supports(const OpView& op, std::string& reason) {
+  const std::string_view kind = op.op();
+  if (is_dot(kind)) {
+    if (const OperandView residual = op.find("residual")) {
+      const Dims r = dims_of(residual), y = dims_of(op.output());
+      // The output of the operator gives the shape; a residual may be broadcast to it, not the other way round.
+      if (r.size() > y.size()) {
+        reason = "the tensor added to the output has a higher rank than the output";
+        return false;
+      }
+      for (size_t i = 0; i < r.size(); ++i) {
+        const int64_t d = y[y.size() - r.size() + i];
+        if (r[i] != 1 && r[i] != d) {
+          reason = "the tensor added to the output has another shape";
+          return false;
+        }
+      }
+    }
+    return fits_accumulator(op, reason);
+  }
+  if (kind == "Concat") {
+    for (size_t i = 0; i < op.inputs(); ++i)
+      if (!same_codes(activation_quant(op, op.input_at(i)), op.output().quant())) {
+        reason = "the inputs of Concat and its output must share scale and zero point";
+        return false;
+      }
+  }
+  return true;
+}
+
+}  // namespace quern_cpu

@@ -1,0 +1,72 @@
+// Conv, Gemm and MatMul as one thing: a convolution of 8-bit codes by oneDNN, under the contract "dot":
+//
+//   acc = exact sum of (x - x_zp) * w          padding adds 0
+//   t   = (float(acc) + bias) * multiplier     two roundings
+//   t   = fma(float(r - r_zp), residual_scale, t)
+//   t   = min(max(t, act_low), act_high)
+//   y   = saturate(rne(t + y_zp))              or t itself, for a float output
+//
+// A matrix product is a 1x1 convolution over an image of height 1 whose width is the rows: the same oneDNN kernels, the
+// same speed (measured), one thing to verify.
+//
+// Where oneDNN falls back to slow code (groups of few channels; depthwise with a multiplier) groups are put together,
+// with zeros in the weights between them: the same sums.
+#pragma once
+#include <cfloat>
+#include <memory>
+#include <vector>
+
+#include "plugins/cpu/onednn.hpp"
+#include "plugins/cpu/unit.hpp"
+
+namespace quern_cpu {
+
+struct DotSpec {
+  int64_t batch = 1, ic = 1, oc = 1, groups = 1;
+  Axis h, w;
+  uint32_t src = QUERN_DTYPE_U8, dst = QUERN_DTYPE_U8, residual = 0;  // residual 0: none
+  int32_t src_zp = 0, dst_zp = 0, residual_zp = 0;
+  float residual_scale = 0;
+  std::vector<float> multiplier, bias;      // [oc]; bias empty: none
+  bool clamp = false;
+  float low = 0, high = 0;
+  const int8_t* weights = nullptr;          // [oc][ic/groups][kh][kw]; or [ic][oc] where `columns`
+  bool columns = false;
+  uint32_t threads = 1;
+};
+
+class Dot {
+ public:
+  explicit Dot(const DotSpec& spec);
+  const DotSpec& spec() const { return spec_; }  // weights no longer set
+  uint64_t workspace_bytes() const;
+  const std::string& implementation() const { return implementation_; }
+
+  // What one thread needs: oneDNN's objects around the pointers of the call.
+  class Run : public Context {
+   public:
+    explicit Run(const Dot& dot);
+    // src, dst: channels last and dense. With a residual, dst holds it on entry: its codes for an 8-bit output, its
+    // values less the zero point for a float output.
+    void operator()(const void* src, void* dst, void* workspace);
+
+   private:
+    const Dot& dot_;
+    dnnl::stream stream_;
+    dnnl::memory src_, dst_, scratch_;
+    std::unordered_map<int, dnnl::memory> arguments_;
+  };
+
+ private:
+  struct Attempt;
+  Attempt attempt(int64_t merge) const;
+  void pack_weights(int64_t merge, const dnnl::memory::desc& wanted);
+
+  DotSpec spec_;
+  dnnl::convolution_forward::primitive_desc description_;
+  dnnl::convolution_forward primitive_;
+  dnnl::memory weights_, bias_;
+  std::string implementation_;
+};
+
+}  // namespace quern_cpu

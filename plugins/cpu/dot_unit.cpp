@@ -1,0 +1,147 @@
+// A unit of Conv, Gemm or MatMul with its fused members as a Dot.
+#include <algorithm>
+#include <cstring>
+
+#include "plugins/cpu/derive.hpp"
+#include "plugins/cpu/dot.hpp"
+#include "plugins/cpu/strided.hpp"
+
+namespace quern_cpu {
+namespace {
+
+class DotKernel : public Kernel {
+ public:
+  DotKernel(const DotSpec& spec, std::vector<uint32_t> layouts, size_t input, int residual, bool spatial)
+      : Kernel("cpu.dot:"), dot_(spec), layouts_(std::move(layouts)), input_(input), residual_(residual), spatial_(spatial) {
+    name_ += dot_.implementation();
+  }
+
+  uint64_t workspace_bytes() const override { return dot_.workspace_bytes(); }
+  std::vector<uint32_t> input_layouts() const override { return layouts_; }
+  uint32_t output_layout() const override { return spatial_ ? QUERN_LAYOUT_CHANNELS_LAST : QUERN_LAYOUT_ROW_MAJOR; }
+  std::unique_ptr<Context> create_context() const override { return std::make_unique<Dot::Run>(dot_); }
+
+  void execute(Context& context, Span<const quern_tensor> inputs, const quern_tensor& output, void* workspace) const override {
+    if (residual_ >= 0) put_residual(inputs[static_cast<size_t>(residual_)], output);
+    static_cast<Dot::Run&>(context)(inputs[input_].data, output.data, workspace);
+  }
+
+ private:
+  // oneDNN adds to what lies in the output.
+  void put_residual(const quern_tensor& residual, const quern_tensor& output) const {
+    const Dims out(output.dims, output.dims + output.rank);
+    const Dims own(output.strides, output.strides + output.rank);
+    const Dims from = broadcast_strides(residual, out);
+    const auto* in = static_cast<const uint8_t*>(residual.data);
+    const DotSpec& s = dot_.spec();
+    if (output.dtype != QUERN_DTYPE_F32) {
+      auto* to = static_cast<uint8_t*>(output.data);
+      for_rows(out, own, {from}, s.threads, [&](int64_t o, const int64_t* i, int64_t n, int64_t step_out, const int64_t* step) {
+        if (step_out == 1 && step[0] == 1) {
+          std::memcpy(to + o, in + i[0], static_cast<size_t>(n));
+        } else {
+          for (int64_t k = 0; k < n; ++k) to[o + k * step_out] = in[i[0] + k * step[0]];
+        }
+      });
+      return;
+    }
+    auto* to = static_cast<float*>(output.data);
+    const bool is_signed = residual.dtype == QUERN_DTYPE_S8;
+    for_rows(out, own, {from}, s.threads, [&](int64_t o, const int64_t* i, int64_t n, int64_t step_out, const int64_t* step) {
+      for (int64_t k = 0; k < n; ++k) {
+        const uint8_t code = in[i[0] + k * step[0]];
+        to[o + k * step_out] = static_cast<float>((is_signed ? static_cast<int32_t>(static_cast<int8_t>(code)) : code) - s.residual_zp);
+      }
+    });
+  }
+
+  Dot dot_;
+  std::vector<uint32_t> layouts_;
+  size_t input_;
+  int residual_;
+  bool spatial_;
+};
+
+void read_tables(const OpView& op, DotSpec& s) {
+  const auto multiplier = op.table<float>("multiplier");
+  if (static_cast<int64_t>(multiplier.size()) != s.oc) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": table multiplier has a wrong size");
+  s.multiplier.assign(multiplier.begin(), multiplier.end());
+  if (op.has("bias")) {
+    const auto bias = op.table<float>("bias_f32");
+    if (static_cast<int64_t>(bias.size()) != s.oc) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": table bias_f32 has a wrong size");
+    s.bias.assign(bias.begin(), bias.end());
+  }
+  if (op.find_table("act_low")) {
+    s.clamp = true;
+    s.low = op.table<float>("act_low")[0];
+    s.high = op.table<float>("act_high")[0];
+  }
+}
+
+void set_conv(const OpView& op, DotSpec& s, const Dims& in, const Dims& out, const Dims& w) {
+  if (in.size() < 3 || w.size() != in.size()) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": input and weight differ in rank");
+  s.batch = in[0];
+  s.ic = in[1];
+  s.oc = w[0];
+  s.groups = op.node(0).integer("group", 1);
+  if (s.groups < 1 || s.ic != w[1] * s.groups || s.oc % s.groups != 0 || out[1] != s.oc || out[0] != s.batch)
+    throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": channels of input, weight, output and group do not fit each other");
+  const auto axes = axes_of(op, in, out, Dims(w.begin() + 2, w.end()), true);
+  s.h = axes[0];
+  s.w = axes[1];
+}
+
+void set_matrix(const OpView& op, DotSpec& s, const Dims& in, const Dims& out, const Dims& w) {
+  s.columns = op.op() == "MatMul" || op.node(0).integer("transB", 0) == 0;
+  s.ic = w[s.columns ? 0 : 1];
+  s.oc = w[s.columns ? 1 : 0];
+  if (in.empty() || out.empty() || in.back() != s.ic || out.back() != s.oc || count_of(in) / s.ic != count_of(out) / s.oc)
+    throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": input, weight and output do not fit each other");
+  if (op.op() == "Gemm") {
+    const NodeView node = op.node(0);
+    if (node.integer("transA", 0) != 0 || node.real("alpha", 1) != 1 || node.real("beta", 1) != 1)
+      throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": Gemm with transA, alpha or beta");
+  }
+  s.w.in = s.w.out = count_of(in) / s.ic;
+}
+
+}  // namespace
+
+std::unique_ptr<Kernel> compile_dot(const OpView& op, uint32_t threads) {
+  std::string reason;
+  if (!supports(op, reason)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": " + reason);
+  const OperandView input = op.input("input"), weight = op.input("weight"), output = op.output();
+  const Dims in = dims_of(input), out = dims_of(output), w = dims_of(weight);
+  if (!weight.is_constant()) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": the weight is not a constant");
+  DotSpec s;
+  s.threads = threads;
+  const bool spatial = op.op() == "Conv";
+  if (spatial) set_conv(op, s, in, out, w);
+  else set_matrix(op, s, in, out, w);
+  const QuantView x = activation_quant(op, input);
+  s.src = input.dtype();
+  s.src_zp = static_cast<int32_t>(x.zero_point());
+  s.dst = output.dtype();
+  if (s.dst != QUERN_DTYPE_F32) s.dst_zp = static_cast<int32_t>(activation_quant(op, output).zero_point());
+  const OperandView residual = op.find("residual");
+  if (residual) {
+    s.residual = residual.dtype();
+    s.residual_zp = static_cast<int32_t>(activation_quant(op, residual).zero_point());
+    s.residual_scale = op.table<float>("residual_scale")[0];
+  }
+  s.weights = weight.tensor().values<const int8_t>().data();
+  read_tables(op, s);
+
+  std::vector<uint32_t> layouts;
+  size_t input_at = 0;
+  int residual_at = -1;
+  for (const OperandView& o : op.variable_inputs()) {
+    if (o.role() == "input") input_at = layouts.size();
+    if (o.role() == "residual") residual_at = static_cast<int>(layouts.size());
+    layouts.push_back(spatial ? QUERN_LAYOUT_CHANNELS_LAST : QUERN_LAYOUT_ROW_MAJOR);
+  }
+  if (residual && residual_at < 0) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": a constant is added as a residual");
+  return std::make_unique<DotKernel>(s, std::move(layouts), input_at, residual_at, spatial);
+}
+
+}  // namespace quern_cpu

@@ -1,0 +1,56 @@
+// What compile() gives for any operator: a prepared kernel, shared by threads and never changed, and what one thread needs
+// beside it. The operators' files each make their own (dot_unit, elementwise, pool, move).
+#pragma once
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "quern/plugin.hpp"
+
+namespace quern_cpu {
+
+using quern_sdk::Failure;
+using quern_sdk::NodeView;
+using quern_sdk::OperandView;
+using quern_sdk::OpView;
+using quern_sdk::QuantView;
+using quern_sdk::Span;
+
+struct Context {
+  virtual ~Context() = default;
+};
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual uint64_t workspace_bytes() const { return 0; }
+  const std::string& name() const { return name_; }
+  // One QUERN_LAYOUT_* per operand that flows, in order.
+  virtual std::vector<uint32_t> input_layouts() const = 0;
+  virtual uint32_t output_layout() const = 0;
+  virtual std::unique_ptr<Context> create_context() const { return std::make_unique<Context>(); }
+  virtual void execute(Context& context, Span<const quern_tensor> inputs, const quern_tensor& output, void* workspace) const = 0;
+
+ protected:
+  explicit Kernel(std::string name) : name_(std::move(name)) {}
+  std::string name_;
+};
+
+std::unique_ptr<Kernel> compile_dot(const OpView& op, uint32_t threads);         // Conv, Gemm, MatMul
+std::unique_ptr<Kernel> compile_elementwise(const OpView& op, uint32_t threads); // Add
+std::unique_ptr<Kernel> compile_pool(const OpView& op, uint32_t threads);        // AveragePool, MaxPool and the global ones
+std::unique_ptr<Kernel> compile_move(const OpView& op, uint32_t threads);        // layout operators, Concat, Relu, Clip
+
+// body(first, last) over [0, count) cut into at most `threads` pieces, on the host's threads.
+template <class F>
+void for_pieces(int64_t count, uint32_t threads, F&& body) {
+  const int64_t pieces = std::min<int64_t>(count, threads);
+  if (pieces <= 1) {
+    if (count > 0) body(int64_t{0}, count);
+    return;
+  }
+  quern_sdk::parallel_for(pieces, [&](int64_t i) { body(count * i / pieces, count * (i + 1) / pieces); });
+}
+
+}  // namespace quern_cpu

@@ -1,0 +1,203 @@
+// Operators that take every output element from one input element: Reshape, Flatten, Squeeze, Unsqueeze, Identity,
+// Transpose, Concat; and Relu and Clip by themselves. Contracts "move" and "concat": codes are copied where input and output
+// have the same numbers, else mapped by float(x - zp) * ratio, clamp, output.
+#include <algorithm>
+#include <cstring>
+
+#include "plugins/cpu/derive.hpp"
+#include "plugins/cpu/numbers.hpp"
+#include "plugins/cpu/strided.hpp"
+
+namespace quern_cpu {
+namespace {
+
+constexpr int64_t chunk = 512;
+
+// How codes get into the output: copied, mapped to codes or to floats.
+struct Writer {
+  bool mapped = false, floats = false;
+  Source source;
+  Sink sink;
+
+  void row(const uint8_t* in, int64_t in_step, void* out, int64_t offset, int64_t out_step, int64_t n) const {
+    auto* codes = static_cast<uint8_t*>(out) + offset;
+    if (!mapped) {
+      if (in_step == 1 && out_step == 1) std::memcpy(codes, in, static_cast<size_t>(n));
+      else for (int64_t i = 0; i < n; ++i) codes[i * out_step] = in[i * in_step];
+      return;
+    }
+    auto* floats_out = static_cast<float*>(out) + offset;
+    alignas(64) uint8_t dense[chunk + 64];
+    alignas(64) float result[chunk];
+    for (int64_t i = 0; i < n; i += chunk) {
+      const int64_t m = std::min(chunk, n - i);
+      const uint8_t* from = in + i * in_step;
+      if (in_step != 1) {
+        for (int64_t k = 0; k < m; ++k) dense[k] = from[k * in_step];
+        from = dense;
+      }
+      if (floats) {
+        rows().map_floats(from, out_step == 1 ? floats_out + i : result, m, source, sink);
+        if (out_step != 1) for (int64_t k = 0; k < m; ++k) floats_out[(i + k) * out_step] = result[k];
+      } else {
+        auto* bytes = reinterpret_cast<uint8_t*>(result);
+        rows().map_codes(from, out_step == 1 ? codes + i : bytes, m, source, sink);
+        if (out_step != 1) for (int64_t k = 0; k < m; ++k) codes[(i + k) * out_step] = bytes[k];
+      }
+    }
+  }
+};
+
+class MoveKernel : public Kernel {
+ public:
+  MoveKernel(const OpView& op, uint32_t threads) : Kernel("cpu.move"), threads_(threads), kind_(op.op()) {
+    writer_.floats = writes_floats(op);
+    writer_.mapped = writer_.floats || op.find_table("ratio");
+    if (writer_.mapped) name_ = std::string("cpu.map:") + rows().name;
+    writer_.sink = sink_of(op);
+    writer_.source = source_of(op, op.input("input"), writer_.mapped ? op.table<float>("ratio")[0] : 1.f);
+    layouts_.assign(op.variable_inputs().size(), QUERN_LAYOUT_ANY);
+    const OperandView input = op.input("input");
+    if (input.is_constant()) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": the input is a constant");
+    const size_t rank = input.tensor().rank();
+    const Dims in = dims_of(input), out = dims_of(op.output());
+    if (count_of(in) != count_of(out)) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": input and output differ in size");
+    if (kind_ == "Transpose") {
+      Dims order(rank);
+      for (size_t i = 0; i < rank; ++i) order[i] = static_cast<int64_t>(rank - 1 - i);
+      order_ = op.node(0).integers("perm", order);
+      std::vector<bool> seen(rank, false);
+      if (order_.size() != rank || out.size() != rank) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": perm does not fit the rank");
+      for (size_t i = 0; i < rank; ++i) {
+        const int64_t a = order_[i];
+        if (a < 0 || a >= static_cast<int64_t>(rank) || seen[static_cast<size_t>(a)] || in[static_cast<size_t>(a)] != out[i])
+          throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": perm is not a permutation that gives the output's shape");
+        seen[static_cast<size_t>(a)] = true;
+      }
+    }
+    in_place_ = kind_ == "Relu" || kind_ == "Clip" || kind_ == "Identity";
+    // Between two shapes whose memory is in another order than their elements there is no common walk.
+    twice_ = !in_place_ && order_.empty() && in != out && in.size() >= 3 && out.size() >= 3;
+    bytes_ = static_cast<uint64_t>(count_of(in));
+    // What comes next is most likely a convolution, unless the order was turned to channels last by name.
+    const bool images = out.size() == 4 && order_ != Dims{0, 2, 3, 1};
+    out_layout_ = images ? QUERN_LAYOUT_CHANNELS_LAST : QUERN_LAYOUT_ROW_MAJOR;
+  }
+
+  uint64_t workspace_bytes() const override { return twice_ ? bytes_ + 64 : 0; }
+  std::vector<uint32_t> input_layouts() const override { return layouts_; }
+  uint32_t output_layout() const override { return in_place_ ? QUERN_LAYOUT_ANY : out_layout_; }
+
+  void execute(Context&, Span<const quern_tensor> inputs, const quern_tensor& output, void* workspace) const override {
+    const quern_tensor& in = inputs[0];
+    const Dims out_dims(output.dims, output.dims + output.rank), out_strides(output.strides, output.strides + output.rank);
+    const Dims in_dims(in.dims, in.dims + in.rank), in_strides(in.strides, in.strides + in.rank);
+    const auto* from = static_cast<const uint8_t*>(in.data);
+    if (!order_.empty()) {
+      Dims turned(order_.size());
+      for (size_t i = 0; i < order_.size(); ++i) turned[i] = in_strides[static_cast<size_t>(order_[i])];
+      return copy(from, turned, output.data, out_dims, out_strides);
+    }
+    if (in_dims == out_dims) return copy(from, in_strides, output.data, out_dims, out_strides);
+    // Elements keep their row-major order.
+    if (is_row_major(in)) return copy(from, row_major_strides(out_dims), output.data, out_dims, out_strides);
+    if (is_row_major(output)) return copy(from, in_strides, output.data, in_dims, row_major_strides(in_dims));
+    auto* ordered = static_cast<uint8_t*>(workspace);
+    Writer plain;
+    for_rows(in_dims, row_major_strides(in_dims), {in_strides}, threads_,
+             [&](int64_t o, const int64_t* i, int64_t n, int64_t step, const int64_t* steps) { plain.row(from + i[0], steps[0], ordered, o, step, n); });
+    copy(ordered, row_major_strides(out_dims), output.data, out_dims, out_strides);
+  }
+
+ private:
+  void copy(const uint8_t* from, const Dims& from_strides, void* to, const Dims& dims, const Dims& to_strides) const {
+    for_rows(dims, to_strides, {from_strides}, threads_,
+             [&](int64_t o, const int64_t* i, int64_t n, int64_t step, const int64_t* steps) { writer_.row(from + i[0], steps[0], to, o, step, n); });
+  }
+
+  uint32_t threads_;
+  std::string kind_;
+  Writer writer_;
+  std::vector<uint32_t> layouts_;
+  Dims order_;
+  bool in_place_ = false, twice_ = false;
+  uint64_t bytes_ = 0;
+  uint32_t out_layout_ = QUERN_LAYOUT_ROW_MAJOR;
+};
+
+class ConcatKernel : public Kernel {
+ public:
+  ConcatKernel(const OpView& op, uint32_t threads) : Kernel("cpu.concat"), threads_(threads) {
+    std::string reason;
+    if (!supports(op, reason)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": " + reason);
+    const Dims out = dims_of(op.output());
+    const auto rank = static_cast<int64_t>(out.size());
+    axis_ = op.node(0).integer("axis", 0);
+    if (axis_ < 0) axis_ += rank;
+    if (axis_ < 0 || axis_ >= rank) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": axis is outside of the rank");
+    int64_t begin = 0;
+    // Pieces in the order of the operator's inputs: one operand may come twice.
+    for (int32_t index : op.node(0).inputs()) {
+      if (index < 0 || static_cast<size_t>(index) >= op.inputs()) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": an input is missing");
+      const OperandView o = op.input_at(static_cast<size_t>(index));
+      Piece p;
+      p.dims = dims_of(o);
+      p.begin = begin;
+      for (size_t i = 0; i < p.dims.size(); ++i)
+        if (p.dims.size() != out.size() || (static_cast<int64_t>(i) != axis_ && p.dims[i] != out[i]))
+          throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": an input does not fit the output");
+      begin += p.dims[static_cast<size_t>(axis_)];
+      if (o.is_constant()) {
+        p.constant = codes_of(o);
+      } else {
+        p.input = 0;
+        for (int32_t k = 0; k < index; ++k) p.input += op.input_at(static_cast<size_t>(k)).is_constant() ? 0 : 1;
+      }
+      pieces_.push_back(std::move(p));
+    }
+    if (begin != out[static_cast<size_t>(axis_)]) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": the inputs do not fill the output");
+    layouts_.assign(op.variable_inputs().size(), QUERN_LAYOUT_ANY);
+  }
+
+  std::vector<uint32_t> input_layouts() const override { return layouts_; }
+  uint32_t output_layout() const override { return QUERN_LAYOUT_ANY; }
+
+  void execute(Context&, Span<const quern_tensor> inputs, const quern_tensor& output, void*) const override {
+    const Dims strides(output.strides, output.strides + output.rank);
+    auto* to = static_cast<uint8_t*>(output.data);
+    for (const Piece& p : pieces_) {
+      const uint8_t* from = p.constant.data();
+      Dims own = row_major_strides(p.dims);
+      if (p.input >= 0) {
+        const quern_tensor& t = inputs[static_cast<size_t>(p.input)];
+        from = static_cast<const uint8_t*>(t.data);
+        own.assign(t.strides, t.strides + t.rank);
+      }
+      uint8_t* base = to + p.begin * strides[static_cast<size_t>(axis_)];
+      const Writer plain;
+      for_rows(p.dims, strides, {own}, threads_,
+               [&](int64_t o, const int64_t* i, int64_t n, int64_t step, const int64_t* steps) { plain.row(from + i[0], steps[0], base, o, step, n); });
+    }
+  }
+
+ private:
+  struct Piece {
+    int input = -1;
+    int64_t begin = 0;
+    Dims dims;
+    std::vector<uint8_t> constant;
+  };
+  uint32_t threads_;
+  int64_t axis_ = 0;
+  std::vector<Piece> pieces_;
+  std::vector<uint32_t> layouts_;
+};
+
+}  // namespace
+
+std::unique_ptr<Kernel> compile_move(const OpView& op, uint32_t threads) {
+  if (op.op() == "Concat") return std::make_unique<ConcatKernel>(op, threads);
+  return std::make_unique<MoveKernel>(op, threads);
+}
+
+}  // namespace quern_cpu

@@ -1,0 +1,46 @@
+// From a unit's operands and tables to what the row kernels take.
+#pragma once
+#include "plugins/cpu/rows.hpp"
+#include "plugins/cpu/unit.hpp"
+
+namespace quern_cpu {
+
+inline Source source_of(const OpView& op, const OperandView& operand, float ratio) {
+  const QuantView q = activation_quant(op, operand);
+  Source s;
+  s.flip = q.is_signed() ? 0x80 : 0;
+  s.zero_point = static_cast<int32_t>(q.zero_point()) + s.flip;
+  s.ratio = ratio;
+  return s;
+}
+
+inline Sink sink_of(const OpView& op) {
+  Sink s;
+  if (op.find_table("act_low")) {
+    s.low = op.table<float>("act_low")[0];
+    s.high = op.table<float>("act_high")[0];
+  }
+  if (op.output().dtype() == QUERN_DTYPE_F32) return s;
+  const QuantView q = activation_quant(op, op.output());
+  s.zero_point = op.find_table("output_zero_point") ? op.table<float>("output_zero_point")[0] : 0;
+  s.qmin = static_cast<float>(q.qmin());
+  s.qmax = static_cast<float>(q.qmax());
+  return s;
+}
+
+inline bool writes_floats(const OpView& op) {
+  const uint32_t t = op.output().dtype();
+  if (t != QUERN_DTYPE_F32 && !is_code(t)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": outputs are u8, s8 or f32");
+  return t == QUERN_DTYPE_F32;
+}
+
+// A constant operand's codes in row-major order, with the 64 readable bytes behind them that the kernels want.
+inline std::vector<uint8_t> codes_of(const OperandView& operand) {
+  const auto t = operand.tensor();
+  const auto* p = static_cast<const uint8_t*>(t.data());
+  std::vector<uint8_t> v(p, p + t.count());
+  v.resize(v.size() + 64);
+  return v;
+}
+
+}  // namespace quern_cpu

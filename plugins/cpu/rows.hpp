@@ -1,0 +1,46 @@
+// Row kernels: the float arithmetic of the contracts add, average, max and move on rows of 8-bit codes, once for every
+// instruction set from one source (rows_impl.inl). All instances give the same bytes; a test compares them.
+//
+// Codes of signed tensors are read as code + 128 (one xor), so that every kernel works on unsigned ones; zero points are
+// given for those. Kernels may read up to 63 bytes behind a row, as the ABI allows, and write nothing behind it.
+#pragma once
+#include <cfloat>
+#include <cstdint>
+
+namespace quern_cpu {
+
+struct Source {
+  uint8_t flip = 0;          // 0x80 for signed codes
+  int32_t zero_point = 0;    // of the flipped code: zp + flip
+  float ratio = 1;
+};
+
+// What follows the arithmetic of the operator: clamp to [low, high], then for codes + zero point, round half even,
+// saturate to [qmin, qmax]. Float outputs stop after the first.
+struct Sink {
+  float low = -FLT_MAX, high = FLT_MAX;
+  float zero_point = 0;
+  float qmin = 0, qmax = 255;
+};
+
+struct Rows {
+  const char* name;
+  // out = sink(float(a - zp_a) * ratio_a + float(b - zp_b) * ratio_b)
+  void (*add_codes)(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t n, const Source& sa, const Source& sb, const Sink& sink);
+  void (*add_floats)(const uint8_t* a, const uint8_t* b, float* out, int64_t n, const Source& sa, const Source& sb, const Sink& sink);
+  // out = sink(float(x - zp) * ratio)
+  void (*map_codes)(const uint8_t* x, uint8_t* out, int64_t n, const Source& s, const Sink& sink);
+  void (*map_floats)(const uint8_t* x, float* out, int64_t n, const Source& s, const Sink& sink);
+  // out = sink(float(sum of (taps[t][i] - zp)) / window * ratio)
+  void (*average_codes)(const uint8_t* const* taps, int64_t count, uint8_t* out, int64_t n, float window, const Source& s, const Sink& sink);
+  void (*average_floats)(const uint8_t* const* taps, int64_t count, float* out, int64_t n, float window, const Source& s, const Sink& sink);
+  // out = largest code of taps[..][i]
+  void (*largest)(const uint8_t* const* taps, int64_t count, uint8_t* out, int64_t n, uint8_t flip);
+};
+
+const Rows& scalar_rows();
+const Rows& avx2_rows();     // only where the CPU has it
+const Rows& avx512_rows();   // f, bw, vl, dq
+const Rows& rows();          // the best of this machine
+
+}  // namespace quern_cpu
