@@ -54,6 +54,21 @@ struct StatisticResult {
 
 class Statistic;  // one collector
 
+// Sample ids, kept as runs, so that memory does not grow with samples taken in order.
+class SampleIds {
+ public:
+  bool insert(int64_t id);                              // false: was there already
+  void merge(const SampleIds& other);
+  bool overlaps(const SampleIds& other, int64_t& id) const;  // the smallest id in both
+  bool empty() const { return runs_.empty(); }
+  int64_t count() const;
+  const std::map<int64_t, int64_t>& runs() const { return runs_; }  // first -> last
+  void set_runs(const std::vector<int64_t>& pairs);                 // first, last, first, last, ... ascending, apart
+
+ private:
+  std::map<int64_t, int64_t> runs_;
+};
+
 class StatisticsSet {
  public:
   StatisticsSet();
@@ -61,14 +76,17 @@ class StatisticsSet {
   StatisticsSet(StatisticsSet&&) noexcept;
   StatisticsSet& operator=(StatisticsSet&&) noexcept;
 
-  void request(const StatisticRequest& request);  // twice the same is once
+  // Twice the same is once. Before the first observation of that value; later it is Error(internal).
+  void request(const StatisticRequest& request);
   std::vector<StatisticRequest> requests() const;
   std::vector<std::string> values() const;        // tensors to tap, sorted
-  StatisticsSet empty_copy() const;               // the same requests, nothing observed
+  StatisticsSet empty_copy() const;               // the same requests and provenance, nothing observed
+  int64_t samples(const std::string& value) const;  // observed so far
   // f32 view of any strides; axis 0 is the sample's batch and is folded into the sample. Error(data) on NaN or infinity,
-  // naming tensor and sample.
+  // naming tensor and sample; on a sample seen before. A value without requests is ignored, and so is a view without elements.
   void observe(const std::string& value, int64_t sample_id, const TensorView& view);
-  // Error(data) when a sample id is in both.
+  // Error(data) when a value has a sample in both, when the requests differ, or when provenance contradicts; then nothing is
+  // changed. A set without requests takes over those of the other.
   void merge(const StatisticsSet& other);
   // Error(internal) when not requested or nothing was observed.
   StatisticResult result(const StatisticRequest& request) const;
@@ -80,8 +98,9 @@ class StatisticsSet {
   static StatisticsSet deserialize(std::string_view bytes, const std::string& file_name);
 
  private:
-  std::map<std::string, std::map<std::string, std::unique_ptr<Statistic>>> by_value_;
-  std::vector<int64_t> sample_ids_;
+  struct Entry;
+  Entry& entry(const std::string& value);
+  std::map<std::string, std::unique_ptr<Entry>> by_value_;
 };
 
 }  // namespace quern
