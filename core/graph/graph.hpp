@@ -38,14 +38,14 @@ using Attribute = std::variant<int64_t, float, std::string, std::vector<int64_t>
 struct NodePayload { virtual ~NodePayload() = default; };
 
 struct Node {
-  std::string name;    // unique and not empty (the importer makes one up where the file has none)
-  std::string domain;  // "" for ai.onnx; "quern" for nodes of ours
-  std::string op;
+  std::string name = "";    // unique and not empty (the importer makes one up where the file has none)
+  std::string domain = "";  // "" for ai.onnx; "quern" for nodes of ours
+  std::string op = "";
   int since_version = 1;  // of the operator's definition that applies (Conv 11, Relu 14), not the model's opset
-  std::vector<ValueId> inputs, outputs;
-  std::map<std::string, Attribute> attributes;
-  std::vector<std::string> origin;  // names of the nodes of the file that were folded into this one, itself first
-  std::shared_ptr<const NodePayload> payload;
+  std::vector<ValueId> inputs = {}, outputs = {};
+  std::map<std::string, Attribute> attributes = {};
+  std::vector<std::string> origin = {};  // names of the nodes of the file that were folded into this one, itself first
+  std::shared_ptr<const NodePayload> payload = nullptr;
   bool removed = false;
 
   bool has(const std::string& key) const { return attributes.count(key) != 0; }

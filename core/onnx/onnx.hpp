@@ -6,9 +6,12 @@
 namespace quern {
 
 // Reads a model: parses, passes the gate (operators by since-version, types, sizes), copies or maps the weights, and lets
-// protobuf go. Large constants (> 64 KiB) of external data look into the mapped file; of the model file itself they are
-// copied once. Throws Error(model) naming file and node. Unknown operators are imported as they are (since_version 0)
-// unless `refuse_unknown`: a reader of the graph can list them all at once.
+// protobuf go. Constant nodes become constants; definitions older than opset 13 whose attributes became inputs (Clip, Slice,
+// Squeeze, Pad, ...) are brought to the form of opset 13; shapes are inferred. Large constants (> 64 KiB) of external data
+// look into the mapped file; those of the model file itself are copied once. Throws Error(model) naming file and node.
+// Unknown operators are imported as they are (since_version 0) unless `refuse_unknown`: a reader of the graph can list them
+// all at once. An If keeps its branches as attributes of type Graph; what they take from around them is appended to the
+// inputs of the node, with the names in the attribute "quern.captured".
 struct ImportOptions { bool refuse_unknown = false; };
 Graph import_onnx(const fs::path& path, const ImportOptions& options = {});
 // The same from memory; `folder` is where external data may lie (none when empty).
@@ -25,12 +28,12 @@ struct ExportOptions {
 // Deterministic bytes. Nodes of the domain "quern" can't be exported: Error(internal).
 std::string export_onnx(const Graph& graph, const ExportOptions& options = {});
 
-// What the gate knows of an operator: since-versions whose meaning we implement, newest opset whose change does not
-// matter. Used by the importer, `quern inspect` and the documentation.
+// What the gate knows of an operator: the since-versions whose meaning Quern reads, oldest first. Used by the importer,
+// `quern inspect` and the documentation.
 struct OperatorGate { std::string domain, op; std::vector<int> since_versions; };
 const std::vector<OperatorGate>& operator_gates();
-// since_version of `op` that applies under `opset`; 0 when unknown, -1 when the opset brought a newer definition that we do
-// not know.
+// since_version of `op` that applies under `opset`; 0 when the operator is unknown, -1 when the opset is older or newer than
+// those whose definition of it Quern has read, or no longer has the operator.
 int since_version_for(const std::string& domain, const std::string& op, int64_t opset);
 
 }  // namespace quern
