@@ -15,6 +15,7 @@
 
 #include "core/dataset/dataset.hpp"
 #include "core/engine/engine.hpp"
+#include "core/graph/passes.hpp"
 #include "core/integer/integer.hpp"
 #include "core/pipeline/config.hpp"
 #include "core/pipeline/progress.hpp"

@@ -1,3 +1,4 @@
+#include "core/onnx/onnx.hpp"
 #include "core/report/report.hpp"
 
 namespace quern {
@@ -25,6 +26,24 @@ OutputFolder::~OutputFolder() {
 void OutputFolder::commit() {
   staged_->commit();
   done_ = true;
+}
+
+void write_output(const Config& config, const RunResult& r, OutputFolder& folder) {
+  Graph qdq = qdq_graph(r.graph, r.placement, r.integer);
+  qdq.metadata["quern.tool"] = "quern";
+  qdq.metadata["quern.version"] = version();
+  qdq.metadata["quern.target"] = r.target_id + " " + r.target_version + " " + r.profile;
+  qdq.metadata["quern.rules_sha256"] = r.rules_digest;
+  qdq.metadata["quern.configuration_sha256"] = r.config_digest;
+  qdq.metadata["quern.model_sha256"] = r.model_digest;
+  ExportOptions options;
+  options.producer_version = version();
+  write_file(folder.path() / "model.onnx", export_onnx(qdq, options));
+  write_package(r.integer, folder.path() / "package");
+  write_file(folder.path() / "report.json", to_text(report_json(config, r)));
+  // As seen from where the folder will lie, not from where it lies for the moment.
+  write_file(folder.path() / "effective.yaml", effective_yaml(config, folder.final_path()));
+  folder.commit();
 }
 
 }  // namespace quern

@@ -25,7 +25,8 @@ class OutputFolder {
  public:
   explicit OutputFolder(const fs::path& folder);
   ~OutputFolder();
-  const fs::path& path() const { return staged_->path(); }
+  const fs::path& path() const { return staged_->path(); }        // where to write
+  const fs::path& final_path() const { return final_; }           // where it will lie
   void commit();
 
  private:

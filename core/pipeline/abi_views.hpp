@@ -1,0 +1,66 @@
+// Between the host's types and the structs of the plugin boundary, for algorithms.
+#pragma once
+#include <deque>
+#include <string>
+#include <vector>
+
+#include "core/base/error.hpp"
+#include "core/graph/graph.hpp"
+#include "core/numeric/quantization.hpp"
+#include "core/statistics/statistics.hpp"
+#include "quern/abi.h"
+
+namespace quern {
+
+template <class T> void set_header(T& t) {
+  t.h.struct_size = sizeof(T);
+  t.h.major = QUERN_ABI_MAJOR;
+  t.h.minor = QUERN_ABI_MINOR;
+}
+inline quern_str str(std::string_view text) { return {text.data(), text.size()}; }
+inline std::string_view view(const quern_str& s) { return {s.data ? s.data : "", s.data ? s.size : 0}; }
+
+// Runs f at the boundary: an exception becomes a status made by the host.
+quern_status* guarded_status(const char* what);
+template <class F> quern_status* guarded(F&& f) noexcept {
+  try {
+    f();
+    return nullptr;
+  } catch (const std::exception& e) {
+    return guarded_status(e.what());
+  } catch (...) {
+    return guarded_status("an unknown failure of the host");
+  }
+}
+
+StatisticRequest to_request(const quern_stat_request& request, const std::string& value);
+
+// A result as a plugin sees it; `result` must outlive the view.
+quern_statistic statistic_view(const StatisticRequest& request, const StatisticResult& result);
+
+// A tensor with row-major strides; the object keeps dims and strides alive.
+struct TensorStruct {
+  Dims dims, strides;
+  quern_tensor tensor{};
+  TensorStruct() = default;
+  explicit TensorStruct(const Tensor& t);
+  TensorStruct(const TensorStruct&) = delete;
+  TensorStruct& operator=(const TensorStruct&) = delete;
+};
+// Copies a plugin's f32 tensor, whatever its strides. Throws Error(plugin) when it is no plausible f32 tensor.
+Tensor f32_copy(const quern_tensor& t, const std::string& what);
+
+// Attributes of a node, for a plugin; the object keeps everything alive.
+class AttributeStructs {
+ public:
+  explicit AttributeStructs(const std::map<std::string, Attribute>& attributes);
+  const quern_attr* const* data() const { return pointers_.data(); }
+  uint32_t size() const { return static_cast<uint32_t>(pointers_.size()); }
+
+ private:
+  std::deque<quern_attr> attributes_;
+  std::deque<TensorStruct> tensors_;
+  std::vector<const quern_attr*> pointers_;
+};
+
+}  // namespace quern

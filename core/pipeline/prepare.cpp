@@ -1,0 +1,161 @@
+#include "core/pipeline/prepare.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/base/digest.hpp"
+#include "core/base/error.hpp"
+#include "core/base/log.hpp"
+#include "core/graph/shapes.hpp"
+#include "core/onnx/onnx.hpp"
+
+namespace quern {
+
+int64_t give_every_node_its_bias(Graph& graph) {
+  int64_t changed = 0;
+  const auto uses = graph.uses();
+  for (NodeId id : graph.order()) {
+    Node& node = graph.node(id);
+    if (!node.domain.empty() || (node.op != "Conv" && node.op != "ConvTranspose" && node.op != "Gemm")) continue;
+    if (node.inputs.size() < 2 || node.inputs[1] == no_value) continue;
+    if (node.inputs.size() > 2 && node.inputs[2] != no_value) {
+      const ValueId bias = node.inputs[2];
+      const Value& value = graph.value(bias);
+      if (!value.is_constant() || uses[static_cast<size_t>(bias)].size() < 2) continue;
+      if (uses[static_cast<size_t>(bias)].front().node == id) continue;  // the first keeps the original
+      const ValueId copy = graph.add_constant(value.name, *value.constant);
+      graph.node(id).inputs[2] = copy;
+      ++changed;
+      continue;
+    }
+    const Tensor* weight = graph.constant_input(node, 1);
+    if (!weight || weight->type() != DType::f32) continue;
+    int64_t channels = 0;
+    if (node.op == "Conv" && weight->rank() >= 3) channels = weight->dims()[0];
+    if (node.op == "ConvTranspose" && weight->rank() >= 3) channels = weight->dims()[1] * node.integer("group", 1);
+    if (node.op == "Gemm" && weight->rank() == 2) channels = weight->dims()[node.integer("transB", 0) ? 0 : 1];
+    if (channels <= 0) continue;
+    const ValueId zero = graph.add_constant(node.name + "_bias", Tensor(DType::f32, {channels}));
+    Node& again = graph.node(id);
+    again.inputs.resize(3, no_value);
+    again.inputs[2] = zero;
+    ++changed;
+  }
+  return changed;
+}
+
+namespace {
+
+// The imported graph may hold operators that only folding can deal with; the comparison then starts from the folded one.
+Graph runnable(const Graph& original) {
+  const EngineOptions options{.providers = {onednn_provider(), own_float_provider()}};
+  if (Engine::unknown_nodes(original, options).empty()) return original;
+  Graph folded = original;
+  fold_constants(folded, evaluate_constant_node);
+  remove_dead(folded);
+  infer_shapes(folded);
+  return folded;
+}
+
+}  // namespace
+
+std::vector<RewriteCheck> check_rewrite(const Graph& original, const Graph& rewritten, const Dataset& data, int64_t samples, int threads) {
+  const EngineOptions options{.providers = {onednn_provider(), own_float_provider()}};
+  Engine a(runnable(original), options), b(rewritten, options);
+  const int64_t count = std::min(samples, data.size());
+  std::vector<std::vector<RewriteCheck>> found(static_cast<size_t>(count));
+  const auto input = [&](int64_t i) { return to_named(data.item(i)); };
+  // Two passes with the results of the first kept: a few samples only.
+  std::vector<NamedTensors> expected(static_cast<size_t>(count));
+  run_samples(a, count, threads, input, {}, [&](int64_t i, NamedTensors out) { expected[static_cast<size_t>(i)] = std::move(out); });
+  run_samples(b, count, threads, input, {}, [&](int64_t i, NamedTensors out) {
+    const NamedTensors& want = expected[static_cast<size_t>(i)];
+    auto& checks = found[static_cast<size_t>(i)];
+    for (size_t k = 0; k < want.size(); ++k) {
+      const Tensor &x = want[k].second, &y = out.at(k).second;
+      RewriteCheck c{want[k].first, 0, 0};
+      if (x.dims() != y.dims() || x.type() != y.type()) {
+        c.max_difference = std::numeric_limits<double>::infinity();
+      } else {
+        const std::vector<float> p = x.to_floats(), q = y.to_floats();
+        for (size_t e = 0; e < p.size(); ++e) {
+          const double d = std::abs(static_cast<double>(p[e]) - static_cast<double>(q[e]));
+          c.max_difference = std::isnan(d) ? std::numeric_limits<double>::infinity() : std::max(c.max_difference, d);
+          c.max_value = std::max(c.max_value, std::abs(static_cast<double>(p[e])));
+        }
+      }
+      checks.push_back(c);
+    }
+  });
+  std::vector<RewriteCheck> total;
+  for (const auto& checks : found) {
+    if (total.empty()) { total = checks; continue; }
+    for (size_t k = 0; k < checks.size(); ++k) {
+      total[k].max_difference = std::max(total[k].max_difference, checks[k].max_difference);
+      total[k].max_value = std::max(total[k].max_value, checks[k].max_value);
+    }
+  }
+  for (const auto& c : total) {
+    if (c.max_difference <= rewrite_tolerance * c.max_value) continue;
+    throw Error(ErrorCode::internal, fmt::format("the rewritten float network differs from the file's in output '{}' by {:.3g} (largest value {:.3g}); "
+                                                 "this is a fault of Quern, nothing was written", c.output, c.max_difference, c.max_value));
+  }
+  return total;
+}
+
+std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings) {
+  if (!config.calibration) throw config.error("/data", "to quantize, data.calibration is needed");
+  std::unique_ptr<Dataset> data;
+  try {
+    data = open_dataset(*config.calibration, config.folder, input_specs(graph));
+  } catch (Error& e) {
+    if (!e.file().empty()) throw;
+    const Position p = config.document.position("/data/calibration");
+    throw std::move(e).at_file(p.source.empty() ? config.file : p.source, p.line, p.column);
+  }
+  const DataCheck check = check_calibration_data(*data, threads);
+  for (const auto& w : check.warnings) {
+    log::warning("{}", w);
+    warnings.push_back(w);
+  }
+  return data;
+}
+
+Prepared prepare(Config& config, PluginRegistry& registry) {
+  Prepared p;
+  p.rules = complete_config(config, registry);
+  p.target = registry.target(config.device);
+  std::error_code ignored;
+  if (!fs::exists(config.model, ignored))
+    throw config.error("/model", fmt::format("there is no model file '{}'", config.model.string()));
+  p.original = import_onnx(config.model);
+  p.model_digest = sha256(MappedFile::open(config.model)->bytes());
+  p.graph = p.original;
+  p.passes = canonicalize(p.graph, evaluate_constant_node);
+  bool bias_stage = false;
+  for (const auto& stage : config.stages) {
+    if (stage.name == "quantize") continue;
+    const StageHandle handle = registry.stage(stage.name);
+    bias_stage = bias_stage || std::string_view(handle.table->changes.data, handle.table->changes.size).find("bias") != std::string_view::npos;
+  }
+  if (bias_stage) {
+    if (const int64_t n = give_every_node_its_bias(p.graph)) {
+      infer_shapes(p.graph);
+      p.passes.push_back({"bias for every node", n});
+    }
+  }
+  // Unknown operators are named all at once, before anything is run.
+  Engine check(p.graph, {.providers = {onednn_provider(), own_float_provider()}});
+  try {
+    p.placement = place(p.graph, p.rules, config.placement);
+  } catch (Error& e) {
+    if (e.code() != ErrorCode::config || !e.file().empty()) throw;
+    const Position at = config.document.position(config.stages[config.quantize_index()].pointer, true);
+    throw std::move(e).at_file(at.source.empty() ? config.file : at.source, at.line, at.column);
+  }
+  return p;
+}
+
+}  // namespace quern

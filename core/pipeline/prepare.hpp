@@ -1,0 +1,18 @@
+// Steps of quantize() that stand on their own.
+#pragma once
+#include "core/pipeline/pipeline.hpp"
+
+namespace quern {
+
+// Conv, ConvTranspose and Gemm without a bias get one of zeros, and a bias shared by several nodes is copied, so that a stage
+// can correct every node by itself. Returns how many were changed.
+int64_t give_every_node_its_bias(Graph& graph);
+
+// Runs the graph as imported and as rewritten on the same samples and compares every output. Error(internal) beyond the
+// tolerance: nothing that follows would mean anything.
+std::vector<RewriteCheck> check_rewrite(const Graph& original, const Graph& rewritten, const Dataset& data, int64_t samples, int threads);
+
+// Calibration data against the model: names, types, sizes (Error(data)), NaN, emptiness.
+std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings);
+
+}  // namespace quern

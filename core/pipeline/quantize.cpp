@@ -1,0 +1,236 @@
+// The main job. Every step here is a call into the room that does it.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "core/base/error.hpp"
+#include "core/base/log.hpp"
+#include "core/base/parallel.hpp"
+#include "core/pipeline/evaluate.hpp"
+#include "core/pipeline/graph_view.hpp"
+#include "core/pipeline/pipeline.hpp"
+#include "core/pipeline/prepare.hpp"
+#include "core/pipeline/ranges.hpp"
+#include "core/pipeline/target_provider.hpp"
+
+namespace quern {
+namespace {
+
+constexpr int64_t rewrite_check_samples = 16;
+constexpr int64_t sqnr_samples = 64;  // of the calibration data, where there is no evaluation data
+
+struct PlacedStage { StageHandle handle; const StageEntry* entry; };
+
+// Stages before `quantize` change weights before statistics are taken for ranges; the others work on a ranged network.
+void split_stages(const Config& config, PluginRegistry& registry, std::vector<PlacedStage>& before, std::vector<PlacedStage>& after) {
+  bool ranged = false;
+  for (const auto& entry : config.stages) {
+    if (entry.name == "quantize") { ranged = true; continue; }
+    StageHandle handle = registry.stage(entry.name);
+    const bool wants_before = handle.table->when == QUERN_STAGE_BEFORE_RANGES;
+    if (wants_before == ranged)
+      throw config.error(entry.pointer, fmt::format("the stage '{}' stands {} 'quantize' in a pipeline", entry.name, wants_before ? "before" : "after"), true);
+    (ranged ? after : before).push_back({std::move(handle), &entry});
+  }
+}
+
+// One pass of float runs over the calibration data.
+void collect(const Graph& graph, const Dataset& data, StatisticsSet& statistics, int threads, Progress& progress, const std::string& name) {
+  const auto values = statistics.values();
+  if (values.empty()) return;
+  auto stage = progress.stage(name, data.size());
+  Engine engine(graph, {.providers = {onednn_provider(), own_float_provider()}, .taps = std::set<std::string>(values.begin(), values.end())});
+  const std::set<std::string> wanted(values.begin(), values.end());
+  threads = static_cast<int>(std::min<int64_t>(threads, std::max<int64_t>(1, data.size())));
+  std::vector<StatisticsSet> sets;
+  for (int w = 0; w < threads; ++w) sets.push_back(statistics.empty_copy());
+  run_samples(
+      engine, data.size(), threads, [&](int64_t i) { return to_named(data.item(i)); },
+      [&](int64_t i, int worker, const std::string& value, const TensorView& view) {
+        if (wanted.count(value)) sets[static_cast<size_t>(worker)].observe(value, i, view);
+      },
+      [&](int64_t, NamedTensors) { stage.advance(); });
+  for (const auto& s : sets) statistics.merge(s);
+}
+
+// Float nodes whose bytes depend on the machine: those a library's kernels compute.
+std::vector<std::string> not_portable_nodes(const IntegerModel& model, const Dataset& data) {
+  if (model.float_nodes == 0) return {};
+  Engine engine(model.graph, {.providers = {interpreter_provider(), onednn_provider(), own_float_provider()}});
+  std::vector<std::string> out;
+  for (const PlanStep& step : engine.plan_info(to_named(data.item(0))).steps)
+    if (!step.portable) out.push_back(step.node);
+  return out;
+}
+
+// Metric and SQNR of the integer network against the float one. Integer kernels where this machine has them, the
+// interpreter otherwise: the same bytes.
+void judge(const Config& config, const Prepared& p, const Graph& float_graph, const Dataset& calibration, const RunOptions& options,
+           Progress& progress, RunResult& r) {
+  std::unique_ptr<Dataset> evaluation;
+  std::unique_ptr<Metric> metric_float, metric_quantized;
+  if (config.evaluation) {
+    evaluation = open_dataset(*config.evaluation, config.folder, input_specs(p.graph));
+    if (!config.metric.is_null()) {
+      metric_float = make_metric(config.metric);
+      metric_quantized = make_metric(config.metric);
+    }
+  }
+  const Dataset& data = evaluation ? *evaluation : calibration;
+  const int64_t count = evaluation ? data.size() : std::min(sqnr_samples, data.size());
+  if (count == 0) return;
+  std::string reason;
+  const bool integer = p.target->available(r.profile, &reason);
+  const auto kernels = integer ? target_provider(p.target, r.profile) : interpreter_provider();
+  Engine reference(float_graph, {.providers = {onednn_provider(), own_float_provider()}});
+  Engine quantized(r.integer.graph, {.providers = {kernels, onednn_provider(), own_float_provider()}});
+  std::vector<double> signal, noise;
+  run_together({&reference, &quantized}, data, count, options.threads, "evaluate", &progress, [&](int64_t i, std::vector<Sample>& outputs) {
+    const Sample &f = outputs[0], &q = outputs[1];
+    signal.resize(f.size(), 0);
+    noise.resize(f.size(), 0);
+    for (size_t k = 0; k < f.size(); ++k) {
+      if (f[k].tensor.type() != DType::f32 || q[k].tensor.type() != DType::f32) continue;
+      const auto x = f[k].tensor.values<float>(), y = q[k].tensor.values<float>();
+      for (size_t e = 0; e < std::min(x.size(), y.size()); ++e) {
+        const double d = static_cast<double>(x[e]) - static_cast<double>(y[e]);
+        signal[k] += static_cast<double>(x[e]) * static_cast<double>(x[e]);
+        noise[k] += d * d;
+      }
+    }
+    if (metric_float) {
+      const auto label = data.label(i);
+      metric_float->update(f, label, &f);
+      metric_quantized->update(q, label, &f);
+    }
+  });
+  r.evaluated = true;
+  r.evaluation_samples = count;
+  if (metric_float) {
+    r.metric = metric_float->name();
+    r.metric_float = metric_float->value();
+    r.metric_quantized = metric_quantized->value();
+  }
+  for (size_t k = 0; k < signal.size(); ++k)
+    r.sqnr.push_back({p.graph.value(p.graph.outputs()[k]).name,
+                      noise[k] > 0 ? 10 * std::log10(signal[k] / noise[k]) : std::numeric_limits<double>::infinity()});
+  r.timing["evaluated_with"] = integer ? "integer" : "simulated";
+}
+
+}  // namespace
+
+Plan plan(Config& config, PluginRegistry& registry) {
+  Prepared p = prepare(config, registry);
+  std::vector<PlacedStage> before, after;
+  split_stages(config, registry, before, after);
+  std::vector<std::string> warnings;
+  Plan out;
+  int64_t samples = 0;
+  if (config.calibration) samples = open_dataset(*config.calibration, config.folder, input_specs(p.graph))->size();
+  else throw config.error("/data", "to quantize, data.calibration is needed");
+  out.passes.push_back({"rewritten float against the file's", std::min(rewrite_check_samples, samples)});
+  for (const auto& stage : before) out.passes.push_back({"statistics for " + stage.entry->name, samples});
+  out.passes.push_back({"statistics", samples});
+  if (config.evaluation) out.passes.push_back({"evaluation", open_dataset(*config.evaluation, config.folder, input_specs(p.graph))->size()});
+  else out.passes.push_back({"signal to noise at the outputs", std::min(sqnr_samples, samples)});
+  for (const auto& stage : config.stages) out.stages.push_back(stage.name);
+  out.placement = std::move(p.placement);
+  return out;
+}
+
+RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& options) {
+  Progress silent;
+  Progress& progress = options.progress ? *options.progress : silent;
+  const int threads = std::max(1, options.threads);
+  set_plugin_threads(threads);
+  set_plugin_seed(static_cast<uint64_t>(config.seed));
+  const auto start = std::chrono::steady_clock::now();
+
+  RunResult r;
+  Prepared p;
+  {
+    auto stage = progress.stage("import and place");
+    p = prepare(config, registry);
+  }
+  throw_if_cancelled();
+  std::vector<PlacedStage> before, after;
+  split_stages(config, registry, before, after);
+  std::unique_ptr<Dataset> data;
+  {
+    auto stage = progress.stage("check data");
+    data = open_calibration(config, p.graph, threads, r.warnings);
+  }
+  r.calibration_samples = data->size();
+  r.rewrite_samples = std::min(rewrite_check_samples, data->size());
+  {
+    auto stage = progress.stage("check rewrite");
+    r.rewrite_checks = check_rewrite(p.original, p.graph, *data, rewrite_check_samples, threads);
+  }
+  p.original = Graph();  // its weights are no longer needed
+  const Graph float_graph = p.graph;  // before any stage changes it; shares the weights
+
+  // Stages that change weights first: each sees statistics of the graph as the one before it left it.
+  for (const auto& stage : before) {
+    GraphView view(p.graph, p.placement, *data, threads);
+    StatisticsSet statistics;
+    view.plan(stage.handle, stage.entry->parameters, statistics);
+    collect(p.graph, *data, statistics, threads, progress, "statistics for " + stage.entry->name);
+    auto work = progress.stage(stage.entry->name);
+    view.run(stage.handle, stage.entry->parameters, statistics, r.stage_lines, [&] { work.advance(); });
+  }
+
+  GraphView view(p.graph, p.placement, *data, threads);
+  StatisticsSet statistics;
+  RangeFinder ranges(p.graph, p.placement, p.rules, config, registry);
+  ranges.request(statistics);
+  for (const auto& stage : after) view.plan(stage.handle, stage.entry->parameters, statistics);
+  collect(p.graph, *data, statistics, threads, progress, "statistics");
+  {
+    auto stage = progress.stage("ranges");
+    ranges.compute(statistics, threads);
+  }
+  throw_if_cancelled();
+  for (const auto& stage : after) {
+    auto work = progress.stage(stage.entry->name);
+    view.run(stage.handle, stage.entry->parameters, statistics, r.stage_lines, [&] { work.advance(); });
+    throw_if_cancelled();
+  }
+
+  r.model_digest = p.model_digest;
+  r.data_digest = data->digest();
+  r.config_digest = config_digest(config, r.data_digest);
+  r.float_class = float_class();
+  r.target = p.target->name();
+  r.target_id = p.target->id();
+  r.target_version = p.target->version();
+  r.profile = p.rules.profile;
+  r.preset = config.preset;
+  r.rules_id = p.rules.id;
+  r.rules_digest = p.rules.digest;
+  r.passes = p.passes;
+  {
+    auto stage = progress.stage("integers");
+    r.integer = lower(p.graph, p.placement, p.rules, *p.target);
+  }
+  r.integer.provenance = json::object{{"tool", "quern"},
+                                      {"version", version()},
+                                      {"model_sha256", r.model_digest},
+                                      {"data_sha256", r.data_digest},
+                                      {"configuration_sha256", r.config_digest},
+                                      {"float_class", r.float_class}};
+  r.not_portable = not_portable_nodes(r.integer, *data);
+  if (options.evaluate) judge(config, p, float_graph, *data, options, progress, r);
+  r.graph = std::move(p.graph);
+  r.placement = std::move(p.placement);
+
+  r.timing["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  json::object stages;
+  for (const auto& [name, seconds] : progress.seconds()) stages[name] = seconds;
+  r.timing["stages"] = std::move(stages);
+  r.timing["peak_memory_bytes"] = peak_memory_bytes();
+  r.timing["threads"] = threads;
+  return r;
+}
+
+}  // namespace quern

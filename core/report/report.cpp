@@ -1,0 +1,180 @@
+#include "core/report/report.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace quern {
+namespace {
+
+double rounded(double v, double step) { return std::isfinite(v) ? std::round(v / step) * step : v; }
+
+json::value number(double v) {  // JSON has no infinity
+  if (std::isfinite(v)) return v;
+  return v > 0 ? json::value("infinity") : json::value("not a number");
+}
+
+json::array names(const Graph& graph, const std::vector<NodeId>& nodes) {
+  json::array out;
+  for (NodeId id : nodes) out.emplace_back(graph.node(id).name);
+  return out;
+}
+
+template <class T> json::array list(const std::vector<T>& values) {
+  json::array out;
+  for (const auto& v : values) out.emplace_back(v);
+  return out;
+}
+json::array list(const std::vector<float>& values) {
+  json::array out;
+  for (float v : values) out.emplace_back(json_number(v));
+  return out;
+}
+
+json::object quantizer_json(const Graph& graph, const Quantizer& q) {
+  static const char* const kinds[] = {"activation", "weight", "bias"};
+  json::object o{{"id", q.id}, {"kind", kinds[static_cast<int>(q.kind)]}, {"tensor", graph.value(q.value).name}};
+  if (q.consumer != no_node) o["only_for"] = graph.node(q.consumer).name;
+  if (q.tie >= 0) o["tie"] = q.tie;
+  o["reason"] = q.reason;
+  o["allowed_types"] = list(q.types);
+  if (q.params.scale.empty()) return o;
+  o["type"] = q.type;
+  o["bits"] = q.params.format.bits;
+  o["signed"] = q.params.format.is_signed;
+  o["axis"] = q.params.axis;
+  json::array low, high;
+  for (const Range& r : q.ranges) { low.emplace_back(r.low); high.emplace_back(r.high); }
+  o["low"] = std::move(low);
+  o["high"] = std::move(high);
+  o["scale"] = list(q.params.scale);
+  o["zero_point"] = list(q.params.zero_point);
+  return o;
+}
+
+json::object unit_json(const Graph& graph, const PlacedUnit& u) {
+  json::object operands;
+  for (const auto& operand : u.operands) {
+    if (operand.value == no_value || operand.role.empty()) continue;
+    json::object o{{"tensor", graph.value(operand.value).name}};
+    if (operand.quantizer >= 0) o["quantizer"] = operand.quantizer;
+    operands[operand.role] = std::move(o);
+  }
+  json::object output{{"tensor", graph.value(u.output).name}};
+  if (u.output_quantizer >= 0) output["quantizer"] = u.output_quantizer;
+  return json::object{{"nodes", names(graph, u.members)}, {"config", u.config}, {"contract", u.contract}, {"pattern", u.pattern},
+                      {"operands", std::move(operands)}, {"output", std::move(output)}, {"reason", u.reason}};
+}
+
+double ratio(int64_t a, int64_t b) { return b > 0 ? static_cast<double>(a) / static_cast<double>(b) : 0; }
+
+}  // namespace
+
+json::object report_json(const Config& config, const RunResult& r) {
+  json::object out;
+  out["quern_report"] = 1;
+  out["tool"] = json::object{{"name", "quern"}, {"version", version()}};
+  out["model"] = json::object{{"name", config.model.filename().string()}, {"sha256", r.model_digest}};
+  out["target"] = json::object{{"name", r.target}, {"id", r.target_id}, {"version", r.target_version}, {"profile", r.profile},
+                               {"preset", r.preset}, {"rules", r.rules_id}, {"rules_sha256", r.rules_digest}};
+  out["configuration_sha256"] = r.config_digest;
+  out["data"] = json::object{{"calibration_samples", r.calibration_samples}, {"calibration_sha256", r.data_digest}};
+  out["float_class"] = r.float_class;
+  out["warnings"] = list(r.warnings);
+
+  json::array passes;
+  for (const auto& p : r.passes) if (p.changed > 0) passes.push_back(json::object{{"pass", p.pass}, {"changed", p.changed}});
+  json::array checks;
+  for (const auto& c : r.rewrite_checks)
+    checks.push_back(json::object{{"output", c.output}, {"max_difference", number(c.max_difference)}, {"max_value", number(c.max_value)}});
+  out["rewrite"] = json::object{{"passes", std::move(passes)}, {"samples", r.rewrite_samples}, {"tolerance", rewrite_tolerance}, {"outputs", std::move(checks)}};
+
+  const IntegerModel& m = r.integer;
+  out["coverage"] = json::object{{"integer_nodes", m.integer_nodes}, {"float_nodes", m.float_nodes}, {"nodes", ratio(m.integer_nodes, m.integer_nodes + m.float_nodes)},
+                                 {"integer_macs", m.integer_macs}, {"total_macs", m.total_macs}, {"macs", ratio(m.integer_macs, m.total_macs)}};
+  if (r.evaluated) {
+    json::object e{{"samples", r.evaluation_samples}};
+    if (!r.metric.empty()) {
+      e["metric"] = r.metric;
+      e["float"] = number(r.metric_float);
+      e["quantized"] = number(r.metric_quantized);
+    }
+    json::object sqnr;
+    for (const auto& s : r.sqnr) sqnr[s.output] = number(s.db);
+    e["sqnr_db"] = std::move(sqnr);
+    out["evaluation"] = std::move(e);
+  }
+
+  json::array units, quantizers, floats, notes, stages;
+  for (const auto& u : r.placement.units) units.push_back(unit_json(r.graph, u));
+  for (const auto& q : r.placement.quantizers) quantizers.push_back(quantizer_json(r.graph, q));
+  for (const auto& f : r.placement.floats)
+    floats.push_back(json::object{{"node", r.graph.node(f.node).name}, {"op", r.graph.node(f.node).op}, {"reason", f.reason}});
+  for (const auto& n : m.notes) notes.push_back(json::object{{"node", n.node}, {"note", n.text}});
+  for (const auto& s : r.stage_lines)
+    stages.push_back(json::object{{"stage", s.stage}, {"node", s.node}, {"action", s.action}, {"reason", s.reason}, {"before", number(s.before)}, {"after", number(s.after)}});
+  out["units"] = std::move(units);
+  out["quantizers"] = std::move(quantizers);
+  out["float_nodes"] = std::move(floats);
+  out["not_portable"] = list(r.not_portable);
+  out["notes"] = std::move(notes);
+  out["stages"] = std::move(stages);
+  out["timing"] = r.timing;
+  return out;
+}
+
+std::string summary_text(const RunResult& r, const fs::path& folder) {
+  std::string s;
+  const IntegerModel& m = r.integer;
+  s += fmt::format("target     {} ({}), preset {}\n", r.target, r.profile, r.preset.empty() ? "none" : r.preset);
+  s += fmt::format("integer    {} of {} nodes, {:.2f} % of multiply-accumulates\n", m.integer_nodes, m.integer_nodes + m.float_nodes,
+                   100 * ratio(m.integer_macs, m.total_macs));
+  size_t shown = 0;
+  for (const auto& f : r.placement.floats) {
+    if (++shown > 5) { s += fmt::format("           and {} more (report.json)\n", r.placement.floats.size() - 5); break; }
+    s += fmt::format("float      {} '{}': {}\n", r.graph.node(f.node).op, r.graph.node(f.node).name, f.reason);
+  }
+  double worst = 0;
+  for (const auto& c : r.rewrite_checks) worst = std::max(worst, c.max_value > 0 ? c.max_difference / c.max_value : 0);
+  s += fmt::format("rewrite    largest difference {:.1e} of the largest value, {} samples\n", worst, r.rewrite_samples);
+  size_t kept = 0, corrections = 0;
+  for (const auto& l : r.stage_lines) { ++corrections; kept += l.after < l.before; }
+  if (corrections > 0) s += fmt::format("stages     {} decisions, {} improved the measured error\n", corrections, kept);
+  for (const auto& n : m.notes) s += fmt::format("note       '{}': {}\n", n.node, n.text);
+  if (r.evaluated) {
+    if (!r.metric.empty())
+      s += fmt::format("{:<10} float {:.4f}, quantized {:.4f} on {} samples\n", r.metric, r.metric_float, r.metric_quantized, r.evaluation_samples);
+    for (const auto& q : r.sqnr)
+      s += std::isfinite(q.db) ? fmt::format("SQNR       {}: {:.1f} dB\n", q.output, rounded(q.db, 0.1)) : fmt::format("SQNR       {}: equal\n", q.output);
+  }
+  s += fmt::format("written    {}\n", folder.string());
+  return s;
+}
+
+std::string plan_text(const Config& config, const Plan& plan) {
+  size_t weights = 0, activations = 0;
+  for (const auto& q : plan.placement.quantizers) (q.kind == QuantizerKind::activation ? activations : weights) += q.kind != QuantizerKind::bias;
+  size_t nodes = 0;
+  for (const auto& u : plan.placement.units) nodes += u.members.size();
+  std::string s = fmt::format("target     {} ({}), preset {}\n", config.device, config.profile, config.preset.empty() ? "none" : config.preset);
+  s += fmt::format("placement  {} units of {} nodes, {} nodes stay float, {} activation and {} weight quantizers\n", plan.placement.units.size(), nodes,
+                   plan.placement.floats.size(), activations, weights);
+  for (size_t i = 0; i < plan.passes.size(); ++i)
+    s += fmt::format("{:<10} {} ({} samples)\n", i == 0 ? "passes" : "", plan.passes[i].purpose, plan.passes[i].samples);
+  for (size_t i = 0; i < plan.stages.size(); ++i) s += fmt::format("{:<10} {}\n", i == 0 ? "stages" : "", plan.stages[i]);
+  s += fmt::format("would write {}\n", config.output.string());
+  return s;
+}
+
+json::object plan_json(const Config& config, const Plan& plan) {
+  size_t weights = 0, activations = 0, nodes = 0;
+  for (const auto& q : plan.placement.quantizers) (q.kind == QuantizerKind::activation ? activations : weights) += q.kind != QuantizerKind::bias;
+  for (const auto& u : plan.placement.units) nodes += u.members.size();
+  json::array passes;
+  for (const auto& p : plan.passes) passes.push_back(json::object{{"purpose", p.purpose}, {"samples", p.samples}});
+  return json::object{{"target", config.device}, {"profile", config.profile}, {"preset", config.preset}, {"units", plan.placement.units.size()},
+                      {"integer_nodes", nodes}, {"float_nodes", plan.placement.floats.size()}, {"activation_quantizers", activations},
+                      {"weight_quantizers", weights}, {"passes", std::move(passes)}, {"stages", list(plan.stages)}, {"output", config.output.string()}};
+}
+
+}  // namespace quern
