@@ -1,0 +1,5 @@
+#include <quern/plugin.hpp>
+
+#include "estimators.hpp"
+
+QUERN_SDK_ALGORITHMS(quern_sdk::Estimators<ranges::MinMax, ranges::Pot, ranges::Mse>)
