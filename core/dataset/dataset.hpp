@@ -34,7 +34,10 @@ class Dataset {
 //   reader: npz   path, inputs: {input: array name}, labels: array name
 //   reader: npy   inputs: {input: file}, labels: file           (or path: file, with a single input)
 //   reader: raw   inputs: {input: {path, dtype, shape}}          shape is of one sample; the file holds whole samples
-//   samples: N (the first N; all when absent), preprocess: {mean, scale} per input or for all: (x - mean) * scale
+//   samples: N (the first N; all when absent or fewer), preprocess: {mean, scale} per input or for all: (x - mean) * scale in
+//   f32; a number, or a list with one per channel (axis 1, else the last axis)
+// Without `inputs` a single input takes the file's only array, and npz arrays are found by input name. An input or labels may
+// always be a raw file {path, dtype, shape}.
 // Axis 0 of an array is the sample; a row that lacks only the input's batch axis gets one; a row of the input's rank is fed
 // as it is. Paths are relative to `folder`.
 std::unique_ptr<Dataset> open_dataset(const json::object& section, const fs::path& folder, const std::vector<InputSpec>& inputs);
@@ -54,7 +57,9 @@ class Metric {
   virtual void update(const Sample& outputs, const std::optional<Tensor>& label, const Sample* reference) = 0;
   virtual double value() const = 0;
 };
-// "top1", "top5", "topk" {k}, "mse", "sqnr", "cosine", "agreement"; Error(config) with the list otherwise.
+// "top1", "top5", "topk" {k}, "mse" {against: float | labels}, "sqnr", "cosine", "agreement" (with the float model's choice);
+// options as {"type": "topk", "k": 3}. Error(config) with the list otherwise. Classes are looked for in the first output, on the
+// axis that leaves one position per label; sqnr is over all samples together, averaged over outputs.
 std::unique_ptr<Metric> make_metric(const json::value& description);
 std::vector<std::string> metric_names();
 
