@@ -26,7 +26,7 @@ inline constexpr std::string_view default_weight_estimator = "min_max";
 inline constexpr std::string_view default_bias_stage = "bias_correction";
 
 struct ConfigOverrides {
-  std::string target;             // DEVICE or DEVICE:PROFILE
+  std::string target{};           // DEVICE or DEVICE:PROFILE
   std::string preset;
   fs::path output;                // relative to the current folder
   int threads = -1;               // -1: as the file says

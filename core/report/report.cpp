@@ -7,8 +7,6 @@
 namespace quern {
 namespace {
 
-double rounded(double v, double step) { return std::isfinite(v) ? std::round(v / step) * step : v; }
-
 json::value number(double v) {  // JSON has no infinity
   if (std::isfinite(v)) return v;
   return v > 0 ? json::value("infinity") : json::value("not a number");
@@ -70,6 +68,15 @@ double ratio(int64_t a, int64_t b) { return b > 0 ? static_cast<double>(a) / sta
 
 }  // namespace
 
+json::object placement_json(const Graph& graph, const Placement& placement) {
+  json::array units, quantizers, floats;
+  for (const auto& u : placement.units) units.push_back(unit_json(graph, u));
+  for (const auto& q : placement.quantizers) quantizers.push_back(quantizer_json(graph, q));
+  for (const auto& f : placement.floats)
+    floats.push_back(json::object{{"node", graph.node(f.node).name}, {"op", graph.node(f.node).op}, {"reason", f.reason}});
+  return json::object{{"units", std::move(units)}, {"quantizers", std::move(quantizers)}, {"float_nodes", std::move(floats)}};
+}
+
 json::object report_json(const Config& config, const RunResult& r) {
   json::object out;
   out["quern_report"] = 1;
@@ -105,17 +112,11 @@ json::object report_json(const Config& config, const RunResult& r) {
     out["evaluation"] = std::move(e);
   }
 
-  json::array units, quantizers, floats, notes, stages;
-  for (const auto& u : r.placement.units) units.push_back(unit_json(r.graph, u));
-  for (const auto& q : r.placement.quantizers) quantizers.push_back(quantizer_json(r.graph, q));
-  for (const auto& f : r.placement.floats)
-    floats.push_back(json::object{{"node", r.graph.node(f.node).name}, {"op", r.graph.node(f.node).op}, {"reason", f.reason}});
+  json::array notes, stages;
   for (const auto& n : m.notes) notes.push_back(json::object{{"node", n.node}, {"note", n.text}});
   for (const auto& s : r.stage_lines)
     stages.push_back(json::object{{"stage", s.stage}, {"node", s.node}, {"action", s.action}, {"reason", s.reason}, {"before", number(s.before)}, {"after", number(s.after)}});
-  out["units"] = std::move(units);
-  out["quantizers"] = std::move(quantizers);
-  out["float_nodes"] = std::move(floats);
+  for (auto& [key, value] : placement_json(r.graph, r.placement)) out[key] = std::move(value);
   out["not_portable"] = list(r.not_portable);
   out["notes"] = std::move(notes);
   out["stages"] = std::move(stages);
@@ -145,7 +146,7 @@ std::string summary_text(const RunResult& r, const fs::path& folder) {
     if (!r.metric.empty())
       s += fmt::format("{:<10} float {:.4f}, quantized {:.4f} on {} samples\n", r.metric, r.metric_float, r.metric_quantized, r.evaluation_samples);
     for (const auto& q : r.sqnr)
-      s += std::isfinite(q.db) ? fmt::format("SQNR       {}: {:.1f} dB\n", q.output, rounded(q.db, 0.1)) : fmt::format("SQNR       {}: equal\n", q.output);
+      s += std::isfinite(q.db) ? fmt::format("SQNR       {}: {:.1f} dB\n", q.output, q.db) : fmt::format("SQNR       {}: equal\n", q.output);
   }
   s += fmt::format("written    {}\n", folder.string());
   return s;

@@ -13,6 +13,8 @@
 namespace quern {
 
 json::object report_json(const Config& config, const RunResult& result);
+// Its objects "units", "quantizers" and "float_nodes"; before ranges are set, without types and scales.
+json::object placement_json(const Graph& graph, const Placement& placement);
 // Ten lines or so for the terminal.
 std::string summary_text(const RunResult& result, const fs::path& folder);
 // For --dry-run.

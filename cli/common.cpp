@@ -1,0 +1,40 @@
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+
+#include "cli/verbs.hpp"
+#include "core/base/error.hpp"
+#include "core/base/parallel.hpp"
+
+namespace quern::cli {
+
+PluginOptions Common::plugin_options() const {
+  PluginOptions options;
+  for (const auto& p : plugins) options.plugins.emplace_back(p);
+  return options;
+}
+
+int Common::thread_count(int fallback) const {
+  if (threads == 0) return usable_cores();
+  return threads > 0 ? threads : fallback;
+}
+
+void print(const std::string& text) {
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t n = ::write(STDOUT_FILENO, text.data() + done, text.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EPIPE) return;
+    if (n < 0) throw Error(ErrorCode::io, std::string("standard output can't be written: ") + std::strerror(errno));
+    done += static_cast<size_t>(n);
+  }
+}
+
+json::value number(double value) {
+  if (std::isfinite(value)) return value;
+  return value > 0 ? json::value("infinity") : json::value("not a number");
+}
+
+}  // namespace quern::cli

@@ -1,0 +1,59 @@
+// The verbs of the command: what each is asked (filled by main.cpp), and the function that does it. A verb returns the exit
+// code; errors are thrown as quern::Error and turned into a message and a code in main.cpp alone.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/base/files.hpp"
+#include "core/pipeline/pipeline.hpp"
+
+namespace quern::cli {
+
+struct Common {
+  std::vector<std::string> plugins;  // --plugin
+  int threads = -1;                  // --threads; -1: not given
+  bool json = false;
+
+  PluginOptions plugin_options() const;
+  int thread_count(int fallback) const;  // 0 on the command line: all cores
+};
+
+struct QuantizeArguments : Common {
+  std::string config, output, target, preset;
+  std::vector<std::string> set;
+  bool dry_run = false, skip_evaluation = false;
+};
+struct EvaluateArguments : Common { std::string config, model, as; };
+struct VerifyArguments : Common { std::string folder; int64_t samples = 0; double min_coverage = 0.95; };
+struct RunArguments : Common {
+  std::string model, inputs, as = "float", outputs;
+  bool each = false;
+  std::vector<std::string> taps;
+};
+struct BenchArguments : Common {
+  std::string model, as = "float";
+  int64_t batch = 1;
+  double seconds = 2;
+  std::vector<std::string> shapes;
+};
+struct ExplainArguments : Common { std::string config, target, preset; std::vector<std::string> set; };
+struct InspectArguments : Common { std::string model; };
+struct PluginsArguments : Common {};
+struct SchemaArguments { std::string name; };
+
+int quantize_verb(const QuantizeArguments& arguments);
+int evaluate_verb(const EvaluateArguments& arguments);
+int verify_verb(const VerifyArguments& arguments);
+int run_verb(const RunArguments& arguments);
+int bench_verb(const BenchArguments& arguments);
+int explain_verb(const ExplainArguments& arguments);
+int inspect_verb(const InspectArguments& arguments);
+int plugins_verb(const PluginsArguments& arguments);
+int schema_verb(const SchemaArguments& arguments);
+
+// Results go to standard output, whole or not at all: Error(io) when it can't be written (a closed pipe is no error).
+void print(const std::string& text);
+// For JSON, which has no infinity.
+json::value number(double value);
+
+}  // namespace quern::cli
