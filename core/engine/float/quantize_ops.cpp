@@ -1,5 +1,5 @@
-// Borders between floats and integers. ONNX's QuantizeLinear and DequantizeLinear per tensor, per axis and per block, and
-// the nodes of the "quern" domain, whose parameters are a payload. saturate(rne(x / s) + z), x / s in f32, on both.
+// ONNX's QuantizeLinear and DequantizeLinear per tensor, per axis and per block: saturate(rne(x / s) + z) with x / s in f32, and
+// float(q - z) * s. (The borders of integer parts are nodes of the "quern" domain: engine/quantize_kernels.cpp.)
 #include <fmt/format.h>
 
 #include <cmath>
@@ -7,30 +7,10 @@
 
 #include "core/engine/float/families.hpp"
 #include "core/engine/float/strided.hpp"
-#include "core/numeric/quantization.hpp"
-#include "core/rules/unit.hpp"
+#include "core/numeric/rounding.hpp"
 
 namespace quern::own {
 namespace {
-
-template <void (*run)(const TensorView&, const QuantParams&, const TensorView&)>
-PreparedKernel by_params(const Op& op, const QuantParams& params) {
-  return op.kernel(Layout::any, [params](const Call& c) { run(c.in[0], params, c.out[0]); });
-}
-
-const QuantParams& payload(const Op& op) {
-  const auto* p = dynamic_cast<const QuantizePayload*>(op.node().payload.get());
-  if (!p) throw Error(ErrorCode::internal, "a quern." + op.node().op + " node without parameters").at_node(op.node().name);
-  return p->params;
-}
-
-Made quern_quantize(const Op& op) { return by_params<quantize>(op, payload(op)); }
-Made quern_dequantize(const Op& op) { return by_params<dequantize>(op, payload(op)); }
-Made quern_fake_quantize(const Op& op) {
-  PreparedKernel made = by_params<fake_quantize>(op, payload(op));
-  made.may_alias = !op.constant(0);
-  return made;
-}
 
 // Scale and zero point as they lie beside x: one, one per index of the axis, or one per block of the axis.
 struct Grid {
@@ -172,8 +152,7 @@ Made dynamic_quantize_linear(const Op& op) {
 
 constexpr Entry entries[] = {
     {"", "QuantizeLinear", quantize_linear}, {"", "DequantizeLinear", dequantize_linear},
-    {"", "DynamicQuantizeLinear", dynamic_quantize_linear}, {"quern", "Quantize", quern_quantize},
-    {"quern", "Dequantize", quern_dequantize}, {"quern", "FakeQuantize", quern_fake_quantize},
+    {"", "DynamicQuantizeLinear", dynamic_quantize_linear},
 };
 
 }  // namespace
