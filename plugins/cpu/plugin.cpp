@@ -47,10 +47,9 @@ struct CpuTarget {
 
   void info(const Kernel& kernel, quern_kernel_info& out) {
     const auto layouts = kernel.input_layouts();
-    if (layouts.size() > 16) throw Failure(QUERN_UNIMPLEMENTED, "more than 16 inputs");
     out.workspace_bytes = kernel.workspace_bytes();
     out.n_inputs = static_cast<uint32_t>(layouts.size());
-    for (size_t i = 0; i < layouts.size(); ++i) out.input_layouts[i] = layouts[i];
+    for (size_t i = 0; i < std::min<size_t>(layouts.size(), 16); ++i) out.input_layouts[i] = layouts[i];
     out.output_layout = kernel.output_layout();
     out.kernel_name = quern_sdk::str(kernel.name());
   }
