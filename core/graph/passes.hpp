@@ -11,17 +11,26 @@ struct PassReport { std::string pass; int64_t changed = 0; };
 // so that folding computes with the same kernels as a run.
 using ConstantEvaluator = std::function<std::optional<std::vector<Tensor>>(const Graph&, const Node&)>;
 
-// Identity, Dropout at inference, Cast to the same type, Reshape to the same known shape, pairs of inverse Transposes.
+// Identity, Dropout at inference, Cast to the same type, Reshape to the same known shape, pairs of inverse Transposes; chains of
+// Reshapes or of Transposes become one.
 int64_t remove_identities(Graph& graph);
+// Moves a Transpose behind element-wise nodes, Concat, Pad and reductions, so that it meets its inverse (as converters from
+// channels-last frameworks leave them) or disappears in a Reshape.
+int64_t move_transposes(Graph& graph);
+// An If whose condition is a constant is replaced by the nodes of the branch it takes.
+int64_t inline_constant_branches(Graph& graph);
 int64_t fold_constants(Graph& graph, const ConstantEvaluator& evaluate);  // incl. Constant, Shape of known shapes
-// BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul before it (single consumer), in double.
+// BatchNormalization, or a Mul or Div by a constant per channel, into the Conv, ConvTranspose, Gemm or MatMul before it (single
+// consumer), in double.
 int64_t fold_batch_norms(Graph& graph);
-// MatMul by a constant matrix followed by Add of a constant row -> Gemm, where ranks allow; Add of a constant per channel
-// after Conv -> bias. So that "bias" means one thing further down.
+// MatMul by a constant matrix followed by Add of a constant row -> Gemm, where ranks allow; Add or Sub of a constant per
+// channel after Conv, ConvTranspose, Gemm -> bias; alpha and beta of a Gemm of constants -> its constants. So that "bias" means
+// one thing further down: a constant of shape [channels], or nothing.
 int64_t canonicalize_bias(Graph& graph);
 int64_t remove_dead(Graph& graph);  // nodes and constants that reach no output
 
-// All of the above until nothing changes; then infer_shapes. The order is fixed.
+// All of the above, in this order, until nothing changes: inline_constant_branches, fold_constants, remove_identities,
+// move_transposes, fold_batch_norms, canonicalize_bias, remove_dead. Shapes are inferred again after every change.
 std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& evaluate);
 
 }  // namespace quern
