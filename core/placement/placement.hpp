@@ -21,6 +21,7 @@ struct Quantizer {
   int slot = -1;
   std::vector<std::string> types;    // what the hardware and the user allow here, in order of preference
   int tie = -1;                      // quantizers with the same number share scale and zero point
+  int channel_axis = -1;             // weights: the axis that a per-channel type runs along (see channel_axis_of)
   std::string reason;                // "Conv 'conv1' takes u8 or s8 at its input; moved up through Reshape 'r'"
   // Filled when ranges are set (pipeline):
   std::string type;
@@ -28,6 +29,7 @@ struct Quantizer {
   QuantParams params;
 };
 
+// Of a unit, in the order of members and their input slots; absent inputs and what a member takes from another are left out.
 struct PlacedOperand { std::string role; ValueId value = no_value; int quantizer = -1; /* -1: float, bias, attribute-like */ };
 
 struct PlacedUnit {
@@ -45,7 +47,9 @@ struct Placement {
   std::vector<Quantizer> quantizers;
   std::vector<PlacedUnit> units;     // in topological order
   std::vector<FloatNode> floats;     // nodes left in float, with the reason
-  // Quantizer that holds for a use of a value; -1: the use is float.
+  std::map<std::pair<NodeId, int>, int> by_use;  // (consumer, slot) -> quantizer: what quantizer_at looks up
+  // Quantizer that holds for a use of a value; -1: the use is float. A value behind a passthrough unit has the quantizer
+  // of the value before it.
   int quantizer_at(ValueId value, NodeId consumer, int slot) const;
 };
 
@@ -56,7 +60,16 @@ struct PlacementOptions {
   std::vector<std::string> ignored_nodes, ignored_ops;  // left in float; an entry that matches nothing is an Error(config)
 };
 
+// Where a value's quantizer rests, and what float consumers see:
+//   - a unit's output that an integer unit consumes gets a quantizer; float consumers of it read the dequantized integers;
+//   - an output that only float nodes or the caller take stays float where the config allows "f32" (output_quantizer -1);
+//   - consumers that agree on no type: the most agree on the value's quantizer, the others requantize on their branch;
+//   - a value that a float node or the caller makes is quantized for its integer uses only.
 Placement place(const Graph& graph, const Rules& rules, const PlacementOptions& options = {});
+
+// The axis of a weight that a per-channel type runs along: axis 0 of the rules means the output channels (Conv 0,
+// ConvTranspose 1, Gemm by transB, MatMul last), any other number is taken as it stands.
+int channel_axis_of(const Graph& graph, const Node& node, const std::string& role, const TypeRule& type);
 
 // For `quern explain`: one line a quantizer, a unit, a float node.
 std::string explain(const Graph& graph, const Rules& rules, const Placement& placement);
