@@ -53,8 +53,8 @@ void write_log(void* self, int32_t level, quern_str message) noexcept {
 }
 
 void* allocate(void*, uint64_t size, uint64_t align) noexcept {
-  align = std::max<uint64_t>(align, 64);
   if ((align & (align - 1)) != 0 || align > (uint64_t{1} << 21) || size > (uint64_t{1} << 46)) return nullptr;
+  align = std::max<uint64_t>(align, 64);
   return std::aligned_alloc(align, std::max(align, (size + align - 1) / align * align));
 }
 void deallocate(void*, void* memory) noexcept { std::free(memory); }

@@ -36,6 +36,8 @@ quern_status* emit_table(void* self, quern_str name, uint32_t dtype, uint32_t ra
     if (key.empty()) return new_status(QUERN_INVALID_ARGUMENT, "a table without a name");
     if (size_of(type) == 0) return new_status(QUERN_INVALID_ARGUMENT, fmt::format("table {}: element type {} is unknown", key, dtype));
     if (rank > max_rank || (rank > 0 && !dims)) return new_status(QUERN_INVALID_ARGUMENT, fmt::format("table {}: rank {}", key, rank));
+    for (uint32_t i = 0; i < rank; ++i)
+      if (dims[i] < 0) return new_status(QUERN_INVALID_ARGUMENT, fmt::format("table {}: dimension {} is {}", key, i, dims[i]));
     Tensor t(type, Dims(dims, dims + rank));
     if (t.bytes() > 0) {
       if (!data) return new_status(QUERN_INVALID_ARGUMENT, fmt::format("table {}: no data", key));

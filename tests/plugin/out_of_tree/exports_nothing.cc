@@ -1,0 +1,1 @@
+extern "C" int quern_plugin_entry_v1_mistyped() { return 1; }
