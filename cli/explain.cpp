@@ -9,7 +9,7 @@ int explain_verb(const ExplainArguments& a) {
   if (fs::is_directory(path, ignored) && fs::exists(path / "effective.yaml", ignored)) path /= "effective.yaml";
   Config config = load_config(path, {.target = a.target, .preset = a.preset, .set = a.set});
   PluginRegistry registry(a.plugin_options());
-  const Prepared p = prepare(config, registry);
+  const PreparedNetwork p = prepare(config, registry);
   print(a.json ? to_text(placement_json(p.graph, p.placement), false) + "\n" : explain(p.graph, p.rules, p.placement));
   return 0;
 }

@@ -9,7 +9,7 @@ int quantize_verb(const QuantizeArguments& a) {
   Config config = load_config(a.config, overrides);
   PluginRegistry registry(a.plugin_options());
   if (a.dry_run) {
-    const Plan planned = plan(config, registry);
+    const QuantizePlan planned = plan(config, registry);
     print(a.json ? to_text(plan_json(config, planned), false) + "\n" : plan_text(config, planned));
     return 0;
   }

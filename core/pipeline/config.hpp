@@ -27,10 +27,10 @@ inline constexpr std::string_view default_bias_stage = "bias_correction";
 
 struct ConfigOverrides {
   std::string target{};           // DEVICE or DEVICE:PROFILE
-  std::string preset;
-  fs::path output;                // relative to the current folder
+  std::string preset{};
+  fs::path output{};                // relative to the current folder
   int threads = -1;               // -1: as the file says
-  std::vector<std::string> set;   // key.path=value; list elements by index or by stage name
+  std::vector<std::string> set{};   // key.path=value; list elements by index or by stage name
 };
 
 // One element of `pipeline`.

@@ -36,7 +36,7 @@ struct StageLine { std::string stage, node, action, reason; double before = 0, a
 
 struct PlannedPass { std::string purpose; int64_t samples = 0; };
 // What quantize() would do, before any data is run.
-struct Plan {
+struct QuantizePlan {
   Placement placement;
   std::vector<PlannedPass> passes;
   std::vector<std::string> stages;
@@ -67,7 +67,7 @@ struct RunResult {
 };
 
 // Import, rewrite, place: what --dry-run and explain need. Completes the configuration.
-struct Prepared {
+struct PreparedNetwork {
   Rules rules;
   std::shared_ptr<const Target> target;
   Graph original, graph;          // as imported; rewritten
@@ -75,8 +75,8 @@ struct Prepared {
   std::vector<PassReport> passes;
   Placement placement;
 };
-Prepared prepare(Config& config, PluginRegistry& registry);
-Plan plan(Config& config, PluginRegistry& registry);
+PreparedNetwork prepare(Config& config, PluginRegistry& registry);
+QuantizePlan plan(Config& config, PluginRegistry& registry);
 RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& options = {});
 
 enum class RunAs { as_float, simulated, integer };

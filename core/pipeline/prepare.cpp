@@ -123,8 +123,8 @@ std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& gra
   return data;
 }
 
-Prepared prepare(Config& config, PluginRegistry& registry) {
-  Prepared p;
+PreparedNetwork prepare(Config& config, PluginRegistry& registry) {
+  PreparedNetwork p;
   p.rules = complete_config(config, registry);
   p.target = registry.target(config.device);
   std::error_code ignored;

@@ -66,7 +66,7 @@ std::vector<std::string> not_portable_nodes(const IntegerModel& model, const Dat
 
 // Metric and SQNR of the integer network against the float one. Integer kernels where this machine has them, the
 // interpreter otherwise: the same bytes.
-void judge(const Config& config, const Prepared& p, const Graph& float_graph, const Dataset& calibration, const RunOptions& options,
+void judge(const Config& config, const PreparedNetwork& p, const Graph& float_graph, const Dataset& calibration, const RunOptions& options,
            Progress& progress, RunResult& r) {
   std::unique_ptr<Dataset> evaluation;
   std::unique_ptr<Metric> metric_float, metric_quantized;
@@ -120,12 +120,12 @@ void judge(const Config& config, const Prepared& p, const Graph& float_graph, co
 
 }  // namespace
 
-Plan plan(Config& config, PluginRegistry& registry) {
-  Prepared p = prepare(config, registry);
+QuantizePlan plan(Config& config, PluginRegistry& registry) {
+  PreparedNetwork p = prepare(config, registry);
   std::vector<PlacedStage> before, after;
   split_stages(config, registry, before, after);
   std::vector<std::string> warnings;
-  Plan out;
+  QuantizePlan out;
   int64_t samples = 0;
   if (config.calibration) samples = open_dataset(*config.calibration, config.folder, input_specs(p.graph))->size();
   else throw config.error("/data", "to quantize, data.calibration is needed");
@@ -148,7 +148,7 @@ RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& o
   const auto start = std::chrono::steady_clock::now();
 
   RunResult r;
-  Prepared p;
+  PreparedNetwork p;
   {
     auto stage = progress.stage("import and place");
     p = prepare(config, registry);

@@ -152,7 +152,7 @@ std::string summary_text(const RunResult& r, const fs::path& folder) {
   return s;
 }
 
-std::string plan_text(const Config& config, const Plan& plan) {
+std::string plan_text(const Config& config, const QuantizePlan& plan) {
   size_t weights = 0, activations = 0;
   for (const auto& q : plan.placement.quantizers) (q.kind == QuantizerKind::activation ? activations : weights) += q.kind != QuantizerKind::bias;
   size_t nodes = 0;
@@ -167,7 +167,7 @@ std::string plan_text(const Config& config, const Plan& plan) {
   return s;
 }
 
-json::object plan_json(const Config& config, const Plan& plan) {
+json::object plan_json(const Config& config, const QuantizePlan& plan) {
   size_t weights = 0, activations = 0, nodes = 0;
   for (const auto& q : plan.placement.quantizers) (q.kind == QuantizerKind::activation ? activations : weights) += q.kind != QuantizerKind::bias;
   for (const auto& u : plan.placement.units) nodes += u.members.size();

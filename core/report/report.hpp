@@ -18,8 +18,8 @@ json::object placement_json(const Graph& graph, const Placement& placement);
 // Ten lines or so for the terminal.
 std::string summary_text(const RunResult& result, const fs::path& folder);
 // For --dry-run.
-std::string plan_text(const Config& config, const Plan& plan);
-json::object plan_json(const Config& config, const Plan& plan);
+std::string plan_text(const Config& config, const QuantizePlan& plan);
+json::object plan_json(const Config& config, const QuantizePlan& plan);
 
 // The folder a run writes: made under a temporary name at once (so that a place that can't be written is found before any
 // work), renamed at the end, gone without a trace when the run fails.
