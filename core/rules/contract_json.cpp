@@ -161,6 +161,7 @@ class Reader {
       out.real = static_cast<float>(out.integer);
       // A float stage takes 1 for 1.0; clamp works on both and keeps what was written.
       out.kind = info.in == StageInfo::real && info.kind != StageKind::f2i ? StageOperand::Kind::real : StageOperand::Kind::integer;
+      if (out.kind == StageOperand::Kind::real) out.integer = 0;
       return out;
     }
     if (v.is_number()) {
