@@ -61,7 +61,7 @@ std::vector<NodeId> chain(const Graph& graph, NodeId node, const std::function<b
   std::vector<NodeId> members{node};
   bool has_add = false;
   int eltwises = 0;
-  while (members.size() < 4) {
+  while (members.size() < 5) {
     const ValueId result = graph.node(members.back()).outputs.at(0);
     if (!free_to_fuse(result)) break;
     const NodeId next = consumer(graph, result);
