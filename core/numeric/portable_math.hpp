@@ -7,7 +7,7 @@ namespace quern::portable {
 
 double exp(double x);       // <= 1 ulp of double
 double log(double x);      // <= 1.5 ulp
-double tanh(double x);     // <= 3 ulp
+double tanh(double x);     // <= 5 ulp
 double erf(double x);      // <= 2 ulp
 double sigmoid(double x);  // <= 3 ulp
 inline float exp(float x) { return static_cast<float>(exp(static_cast<double>(x))); }

@@ -31,8 +31,8 @@ Range with_zero(Range r) {
 // nothing observed is cut off.
 Range with_zero_at(const Range& r, double zero, double top) {
   const bool move_low = zero < top, move_high = zero > 0;
-  const Range a{move_low ? zero / (zero - top) * r.high : r.low, r.high};
-  const Range b{r.low, move_high ? (zero - top) / zero * r.low : r.high};
+  const Range a{move_low ? zero / (zero - top) * r.high + 0.0 : r.low, r.high};  // + 0.0: never -0
+  const Range b{r.low, move_high ? (zero - top) / zero * r.low + 0.0 : r.high};
   if (!move_high) return a;
   if (!move_low) return b;
   return a.high - a.low > b.high - b.low ? a : b;

@@ -127,8 +127,9 @@ class StageCompiler {
   }
 
   float exact(int64_t i, const char* which) const {
-    if (i < -(1 << 24) || i > 1 << 24) fail(fmt::format("operand {} is {}, which is not exact in f32", which, i));
-    return static_cast<float>(i);
+    const float f = to_float(i);
+    if (to_integer(f, Round::half_even) != i) fail(fmt::format("operand {} is {}, which is not exact in f32", which, i));
+    return f;
   }
 
   Operand real(const StageOperand& s, const char* which) {

@@ -1,0 +1,122 @@
+#include "core/numeric/portable_math.hpp"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "core/base/digest.hpp"
+
+namespace quern {
+namespace {
+
+// Distance from the true value (long double of the library, 64 bits of mantissa) in units of the last place.
+double ulps(double got, long double want) {
+  if (std::isinf(got) || std::isinf(static_cast<double>(want))) return got == static_cast<double>(want) ? 0 : 1e9;
+  const double rounded = static_cast<double>(want);
+  const double unit = std::max(std::nextafter(std::fabs(rounded), INFINITY) - std::fabs(rounded), std::numeric_limits<double>::denorm_min());
+  return static_cast<double>(std::fabs(static_cast<long double>(got) - want) / unit);
+}
+
+template <class F, class G>
+double worst(F f, G g, double low, double high, int count) {
+  std::mt19937_64 random(7);
+  std::uniform_real_distribution<double> uniform(low, high);
+  double w = 0;
+  for (int i = 0; i < count; ++i) {
+    const double x = uniform(random);
+    w = std::max(w, ulps(f(x), g(static_cast<long double>(x))));
+  }
+  return w;
+}
+
+double e(double x) { return portable::exp(x); }
+double l(double x) { return portable::log(x); }
+double t(double x) { return portable::tanh(x); }
+double r(double x) { return portable::erf(x); }
+double s(double x) { return portable::sigmoid(x); }
+
+TEST(PortableMath, ErrorBounds) {
+  const auto exp_l = [](long double x) { return std::exp(x); };
+  const auto log_l = [](long double x) { return std::log(x); };
+  const auto tanh_l = [](long double x) { return std::tanh(x); };
+  const auto erf_l = [](long double x) { return std::erf(x); };
+  const auto sigmoid_l = [](long double x) { return 1 / (1 + std::exp(-x)); };
+  for (const auto& [low, high] : {std::pair{-745.0, 709.7}, {-1.0, 1.0}, {-0.02, 0.02}, {-745.0, -708.0}}) EXPECT_LE(worst(e, exp_l, low, high, 200000), 1.0);
+  for (const auto& [low, high] : {std::pair{0.0, 1e300}, {0.5, 2.0}, {0.99, 1.01}, {0.0, 1e-307}}) EXPECT_LE(worst(l, log_l, low, high, 200000), 1.5);
+  for (const auto& [low, high] : {std::pair{-22.0, 22.0}, {-1.0, 1.0}, {-0.01, 0.01}}) EXPECT_LE(worst(t, tanh_l, low, high, 200000), 5.0);
+  for (const auto& [low, high] : {std::pair{-6.5, 6.5}, {-0.6, 0.6}, {-1e-3, 1e-3}}) EXPECT_LE(worst(r, erf_l, low, high, 200000), 2.0);
+  for (const auto& [low, high] : {std::pair{-740.0, 40.0}, {-5.0, 5.0}}) EXPECT_LE(worst(s, sigmoid_l, low, high, 200000), 3.0);
+}
+
+TEST(PortableMath, SpecialValues) {
+  const double inf = INFINITY, nan = NAN;
+  EXPECT_EQ(e(0), 1);
+  EXPECT_EQ(e(-inf), 0);
+  EXPECT_EQ(e(inf), inf);
+  EXPECT_EQ(e(710), inf);
+  EXPECT_EQ(e(-746), 0);
+  EXPECT_GT(e(-745), 0);
+  EXPECT_EQ(l(1), 0);
+  EXPECT_EQ(l(0), -inf);
+  EXPECT_EQ(l(inf), inf);
+  EXPECT_TRUE(std::isnan(l(-1)));
+  EXPECT_EQ(t(inf), 1);
+  EXPECT_EQ(t(-inf), -1);
+  EXPECT_TRUE(std::signbit(t(-0.0)));
+  EXPECT_EQ(r(inf), 1);
+  EXPECT_EQ(r(-7), -1);
+  EXPECT_EQ(r(0), 0);
+  EXPECT_EQ(s(inf), 1);
+  EXPECT_EQ(s(-inf), 0);
+  EXPECT_EQ(s(0), 0.5);
+  for (auto f : {e, l, t, r, s}) EXPECT_TRUE(std::isnan(f(nan)));
+}
+
+// The bits themselves: a compiler flag or a processor that changes one of them fails here.
+TEST(PortableMath, GoldenDigest) {
+  std::mt19937_64 random(11);
+  Sha256 sha;
+  for (int i = 0; i < 20000; ++i) {
+    const double x = static_cast<double>(static_cast<int64_t>(random() >> 11)) * 0x1p-52 * 20 - 20;
+    for (double y : {e(x), l(std::fabs(x)), t(x), r(x / 4), s(x)}) sha.add(std::span(reinterpret_cast<const std::byte*>(&y), sizeof y));
+    const float in = static_cast<float>(x);
+    float out = 0;
+    portable::exp_array(&in, &out, 1);
+    sha.add(std::span(reinterpret_cast<const std::byte*>(&out), sizeof out));
+  }
+  EXPECT_EQ(sha.hex(), "39a9e59d096a581fdccf1f7641ecd9c62273cfde43d61debb91f2af4607612a7");
+}
+
+TEST(PortableMath, ExpArrayFormsAreEqualAndAccurate) {
+  std::mt19937 random(5);
+  std::vector<float> in;
+  std::uniform_real_distribution<float> wide(-110, 95), narrow(-2, 2);
+  for (int i = 0; i < 400003; ++i) in.push_back(i % 2 ? wide(random) : narrow(random));
+  for (float f : {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 88.72284f, 88.73f, -103.97f, -104.1f, 1e-40f, std::numeric_limits<float>::max()}) in.push_back(f);
+  for (int i = 0; i < 50000; ++i) in.push_back(std::bit_cast<float>(static_cast<uint32_t>(random())));
+  std::vector<float> fast(in.size()), plain(in.size());
+  portable::exp_array(in.data(), fast.data(), static_cast<long>(in.size()));
+  portable::exp_array_scalar(in.data(), plain.data(), static_cast<long>(in.size()));
+  double worst_ulps = 0;
+  for (size_t i = 0; i < in.size(); ++i) {
+    ASSERT_EQ(std::bit_cast<uint32_t>(fast[i]), std::bit_cast<uint32_t>(plain[i])) << in[i];
+    if (std::isnan(in[i])) { EXPECT_TRUE(std::isnan(fast[i])); continue; }
+    const double want = std::exp(static_cast<double>(in[i]));
+    if (want >= 0x1.ffffffp127) { EXPECT_EQ(fast[i], INFINITY) << in[i]; continue; }
+    const float rounded = static_cast<float>(want);
+    const double unit = std::max(static_cast<double>(std::nextafterf(rounded, INFINITY)) - rounded, 1.4e-45);
+    if (std::isfinite(rounded) && std::isfinite(fast[i])) worst_ulps = std::max(worst_ulps, std::fabs(fast[i] - want) / unit);
+  }
+  EXPECT_LE(worst_ulps, 2.0);
+  std::vector<float> same = in;
+  portable::exp_array(same.data(), same.data(), static_cast<long>(same.size()));
+  EXPECT_EQ(std::memcmp(same.data(), fast.data(), same.size() * 4), 0);
+}
+
+}  // namespace
+}  // namespace quern
