@@ -1,0 +1,282 @@
+// Hardware-true, unit by unit: what the host's interpreter computes from the rules alone and what the cpu target computes
+// must be the same bytes. Random units of every operator the rules name, with every output type.
+#include "core/engine/engine.hpp"
+#include "core/rules/rules.hpp"
+#include "core/rules/unit.hpp"
+#include "tests/plugins/cpu_support.hpp"
+
+namespace cpu_test {
+namespace {
+
+const quern::Rules& rules() {
+  static const quern::Rules r = [] {
+    quern_str text{};
+    const auto& t = Plugin::get().target();
+    t.describe(t.self, &text);
+    return quern::parse_rules(std::string_view(text.data, text.size), "cpu.so");
+  }();
+  return r;
+}
+
+quern::DType type_of(uint32_t t) {
+  return t == QUERN_DTYPE_F32 ? quern::DType::f32 : t == QUERN_DTYPE_S8 ? quern::DType::s8 : t == QUERN_DTYPE_S32 ? quern::DType::s32
+         : t == QUERN_DTYPE_S64 ? quern::DType::s64 : quern::DType::u8;
+}
+
+quern::Tensor tensor_of(const Operand& o) {
+  switch (o.dtype) {
+    case QUERN_DTYPE_F32: return quern::Tensor::of<float>(o.dims, o.floats);
+    case QUERN_DTYPE_S64: return quern::Tensor::of<int64_t>(o.dims, o.codes);
+    case QUERN_DTYPE_S32: return quern::Tensor::of<int32_t>(o.dims, std::vector<int32_t>(o.codes.begin(), o.codes.end()));
+    case QUERN_DTYPE_S8: return quern::Tensor::of<int8_t>(o.dims, std::vector<int8_t>(o.codes.begin(), o.codes.end()));
+    default: return quern::Tensor::of<uint8_t>(o.dims, std::vector<uint8_t>(o.codes.begin(), o.codes.end()));
+  }
+}
+
+quern::UnitOperand operand_of(const Operand& o, size_t index) {
+  quern::UnitOperand u;
+  u.role = o.role;
+  u.value = "v" + std::to_string(index);
+  u.dtype = type_of(o.dtype);
+  u.dims = o.dims;
+  if (o.quant) {
+    quern::QuantParams p;
+    p.format = quern::make_format(o.dtype == QUERN_DTYPE_S32 ? 32 : 8, o.quant->is_signed, o.quant->narrow);
+    p.axis = o.quant->axis;
+    p.scale = o.quant->scale;
+    p.zero_point.assign(p.scale.size(), o.quant->zero_point);
+    u.params = p;
+  }
+  if (o.constant) u.constant = std::make_shared<const quern::Tensor>(tensor_of(o));
+  return u;
+}
+
+// The unit in the interpreter: a graph of one node.
+quern::Tensor simulate(const Unit& unit, const std::map<std::string, Table>& tables) {
+  auto integer = std::make_shared<quern::IntegerUnit>();
+  integer->name = "unit";
+  integer->contract = rules().contracts.at(unit.contract);
+  for (const auto& n : unit.nodes) {
+    quern::UnitMember m;
+    m.name = n.op;
+    m.op = n.op;
+    m.since_version = n.since;
+    for (const auto& [key, value] : n.attributes) std::visit([&, k = key](const auto& v) { m.attributes[k] = v; }, value);
+    m.inputs.assign(n.inputs.begin(), n.inputs.end());
+    integer->members.push_back(m);
+  }
+  quern::Graph g;
+  quern::Node node;
+  node.name = "unit";
+  node.domain = "quern";
+  node.op = "Unit";
+  quern::NamedTensors feed;
+  std::vector<quern::ValueId> inputs;
+  for (size_t i = 0; i < unit.operands.size(); ++i) {
+    const Operand& o = unit.operands[i];
+    integer->operands.push_back(operand_of(o, i));
+    if (o.constant) continue;
+    const std::string name = "v" + std::to_string(i);
+    inputs.push_back(g.add_value(name, type_of(o.dtype), o.dims));
+    feed.emplace_back(name, tensor_of(o));
+  }
+  integer->output = operand_of(unit.output, 99);
+  for (const auto& [name, t] : tables) integer->tables[name] = quern::Tensor::of<float>({static_cast<int64_t>(t.floats.size())}, t.floats);
+  node.payload = integer;
+  node.inputs = inputs;
+  node.outputs = {g.add_value("y", type_of(unit.output.dtype), unit.output.dims)};
+  g.set_inputs(inputs);
+  const auto out = node.outputs;
+  g.add_node(node);
+  g.set_outputs(out);
+  quern::Engine engine(g, {.providers = {quern::interpreter_provider(), quern::own_float_provider()}});
+  auto runner = engine.runner();
+  return runner.run(feed).at(0).second;
+}
+
+void both(const Unit& unit, const std::string& what) {
+  const Result r = Plugin::get().run(unit);
+  ASSERT_EQ(r.error, "") << what;
+  const quern::Tensor simulated = simulate(unit, r.tables);
+  ASSERT_EQ(simulated.dims(), unit.output.dims) << what;
+  if (unit.output.quant) {
+    EXPECT_EQ(simulated.to_ints(), r.codes) << what;
+  } else {
+    const auto f = simulated.values<float>();
+    ASSERT_EQ(f.size(), r.floats.size());
+    EXPECT_EQ(std::memcmp(f.data(), r.floats.data(), f.size_bytes()), 0) << what;
+  }
+}
+
+struct Maker {
+  std::mt19937 r{17};
+  int64_t pick(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(r); }
+  float real(float low, float high) { return std::uniform_real_distribution<float>(low, high)(r); }
+  Quant any_quant() { return pick(0, 2) ? u8(real(0.01f, 0.05f), pick(0, 255)) : s8(real(0.01f, 0.05f)); }
+  Operand input(const std::string& role, const Dims& dims) { return input(role, dims, any_quant()); }
+  Operand input(const std::string& role, const Dims& dims, const Quant& q) {
+    Operand o = flowing(role, dims, q);
+    for (int64_t i = 0; i < count(dims); ++i) o.codes.push_back(q.is_signed ? pick(-128, 127) : pick(0, 255));
+    return o;
+  }
+  Operand output(const Dims& dims, int kind) {
+    Operand o;
+    o.role = "output";
+    o.dims = dims;
+    o.dtype = kind == 0 ? QUERN_DTYPE_U8 : kind == 1 ? QUERN_DTYPE_S8 : QUERN_DTYPE_F32;
+    if (kind == 0) o.quant = u8(real(0.02f, 0.06f), pick(0, 200));
+    if (kind == 1) o.quant = s8(real(0.02f, 0.06f));
+    return o;
+  }
+  void activation(Unit& u) {
+    const auto last = -static_cast<int32_t>(u.nodes.size());
+    const int64_t which = pick(0, 2);
+    if (which == 1) u.nodes.push_back({"Relu", {last}, {}, 14});
+    if (which != 2) return;
+    const auto first = static_cast<int32_t>(u.operands.size());
+    u.operands.push_back(constant_f32(real(-2.f, 0.f)));
+    u.operands.push_back(constant_f32(real(0.5f, 4.f)));
+    u.nodes.push_back({"Clip", {last, first, first + 1}, {}, 13});
+  }
+  void weights(Unit& u, const Dims& dims, int axis, int64_t taps, bool bias) {
+    Operand w;
+    w.role = "weight";
+    w.dtype = QUERN_DTYPE_S8;
+    w.dims = dims;
+    w.constant = true;
+    w.quant = Quant{true, {}, 0, axis, true};
+    const int64_t channels = dims[static_cast<size_t>(axis)];
+    for (int64_t c = 0; c < channels; ++c) w.quant->scale.push_back(real(0.5f, 2.f) / (std::sqrt(static_cast<float>(taps)) * 75));
+    for (int64_t i = 0; i < count(dims); ++i) w.codes.push_back(pick(-127, 127));
+    u.operands.push_back(w);
+    u.nodes[0].inputs = {0, 1};
+    if (!bias) return;
+    Operand b;
+    b.role = "bias";
+    b.dtype = QUERN_DTYPE_S32;
+    b.dims = {channels};
+    b.constant = true;
+    b.quant = Quant{true, w.quant->scale, 0, 0, false};
+    for (int64_t c = 0; c < channels; ++c) b.codes.push_back(pick(-20000, 20000));
+    u.nodes[0].inputs.push_back(2);
+    u.operands.push_back(b);
+  }
+  void residual(Unit& u) {
+    if (pick(0, 1)) return;
+    const auto last = -static_cast<int32_t>(u.nodes.size());
+    u.nodes.push_back({"Add", {last, static_cast<int32_t>(u.operands.size())}, {}, 14});
+    u.operands.push_back(input("residual", u.output.dims));
+  }
+};
+
+std::string with(const std::string& contract, const Unit& u) { return u.output.quant ? contract : contract + "_float"; }
+
+TEST(CpuSimulated, ConvolutionsAndProducts) {
+  REQUIRE_VNNI();
+  Maker m;
+  for (int i = 0; i < 90; ++i) {
+    Unit u;
+    const int64_t group = m.pick(0, 2) ? 1 : m.pick(2, 6), icg = m.pick(1, 9), ocg = m.pick(1, 9), k = m.pick(1, 3), stride = m.pick(1, 2),
+                  dilation = m.pick(1, 2), h = m.pick(6, 11), w = m.pick(6, 11), batch = m.pick(1, 2);
+    const bool depthwise = group > 1 && m.pick(0, 1);
+    const int64_t in = depthwise ? 1 : icg, out = depthwise ? m.pick(1, 2) : ocg;
+    const std::vector<int64_t> pads{m.pick(0, 1), m.pick(0, 1), m.pick(0, 1), m.pick(0, 1)};
+    const auto size = [&](int64_t n, int64_t begin, int64_t end) { return (n + begin + end - ((k - 1) * dilation + 1)) / stride + 1; };
+    u.operands = {m.input("input", {batch, group * in, h, w})};
+    u.output = m.output({batch, group * out, size(h, pads[0], pads[2]), size(w, pads[1], pads[3])}, i % 3);
+    u.nodes = {{"Conv", {}, {{"strides", std::vector<int64_t>{stride, stride}}, {"dilations", std::vector<int64_t>{dilation, dilation}},
+                             {"group", group}, {"pads", pads}, {"kernel_shape", std::vector<int64_t>{k, k}}, {"auto_pad", std::string("NOTSET")}}, 11}};
+    m.weights(u, {group * out, in, k, k}, 0, in * k * k, m.pick(0, 3) != 0);
+    m.residual(u);
+    m.activation(u);
+    u.contract = with("dot", u);
+    both(u, "Conv " + std::to_string(i));
+  }
+  for (int i = 0; i < 45; ++i) {
+    Unit u;
+    const int64_t rows = m.pick(1, 9), k = m.pick(1, 70), n = m.pick(1, 40);
+    const bool gemm = m.pick(0, 1), columns = !gemm || m.pick(0, 1);
+    const Dims in = gemm ? Dims{rows, k} : Dims{2, rows, k};
+    u.operands = {m.input("input", in)};
+    Dims out = in;
+    out.back() = n;
+    u.output = m.output(out, i % 3);
+    u.nodes = {{gemm ? "Gemm" : "MatMul", {}, {}, 13}};
+    if (gemm) u.nodes[0].attributes = {{"transA", int64_t{0}}, {"transB", int64_t{columns ? 0 : 1}}, {"alpha", 1.f}, {"beta", 1.f}};
+    m.weights(u, columns ? Dims{k, n} : Dims{n, k}, columns ? 1 : 0, k, gemm && m.pick(0, 1));
+    m.activation(u);
+    u.contract = with("dot", u);
+    both(u, u.nodes[0].op + std::to_string(i));
+  }
+}
+
+TEST(CpuSimulated, EverythingElse) {
+  REQUIRE_VNNI();
+  Maker m;
+  for (int i = 0; i < 60; ++i) {
+    const int64_t n = m.pick(1, 2), c = m.pick(1, 40), h = m.pick(4, 9), w = m.pick(4, 9);
+    const Dims dims{n, c, h, w};
+    Unit add;
+    add.operands = {m.input("a", dims), m.input("b", m.pick(0, 2) ? dims : m.pick(0, 1) ? Dims{n, c, 1, 1} : Dims{1, w})};
+    add.output = m.output(dims, i % 3);
+    add.nodes = {{"Add", {0, 1}, {}, 14}};
+    m.activation(add);
+    add.contract = with("add", add);
+    both(add, "Add " + std::to_string(i));
+
+    for (const char* op : {"AveragePool", "MaxPool", "GlobalAveragePool", "GlobalMaxPool"}) {
+      Unit pool;
+      const std::string name = op;
+      const bool global = name[0] == 'G', average = name.find("Average") != std::string::npos;
+      const int64_t k = m.pick(1, 3), s = m.pick(1, 2);
+      const std::vector<int64_t> pads = k == 1 ? std::vector<int64_t>{0, 0, 0, 0} : std::vector<int64_t>{m.pick(0, 1), m.pick(0, 1), m.pick(0, 1), m.pick(0, 1)};
+      const bool ceil = m.pick(0, 1);
+      const auto size = [&](int64_t in, int64_t begin, int64_t end) {
+        const int64_t room = in + begin + end - k;
+        int64_t out = room / s + 1;
+        if (ceil && room % s && out * s < in + begin) ++out;
+        return out;
+      };
+      pool.operands = {m.input("input", dims)};
+      pool.output = m.output(global ? Dims{n, c, 1, 1} : Dims{n, c, size(h, pads[0], pads[2]), size(w, pads[1], pads[3])}, i % 3);
+      if (m.pick(0, 2) == 0 && pool.output.quant && pool.operands[0].quant->is_signed == pool.output.quant->is_signed) pool.output.quant = pool.operands[0].quant;
+      pool.nodes = {{op, {0}, {}, global ? 1 : average ? 19 : 12}};
+      if (!global) {
+        pool.nodes[0].attributes = {{"kernel_shape", std::vector<int64_t>{k, k}}, {"strides", std::vector<int64_t>{s, s}}, {"pads", pads},
+                                    {"ceil_mode", int64_t{ceil}}, {"auto_pad", std::string("NOTSET")}};
+        if (average) pool.nodes[0].attributes["count_include_pad"] = m.pick(0, 1);
+      }
+      m.activation(pool);
+      pool.contract = with(average ? "average" : "max", pool);
+      both(pool, name + " " + std::to_string(i));
+    }
+
+    Unit move;
+    move.operands = {m.input("input", dims)};
+    move.nodes = {{"Transpose", {0}, {{"perm", std::vector<int64_t>{0, 2, 3, 1}}}, 13}};
+    move.output = m.output({n, h, w, c}, i % 2);
+    if (m.pick(0, 1) && move.operands[0].quant->is_signed == move.output.quant->is_signed) move.output.quant = move.operands[0].quant;
+    move.contract = "move";
+    both(move, "Transpose " + std::to_string(i));
+    Unit flat = move;
+    flat.nodes = {{"Flatten", {0}, {{"axis", int64_t{1}}}, 13}};
+    flat.output.dims = {n, c * h * w};
+    both(flat, "Flatten " + std::to_string(i));
+    Unit relu = move;
+    relu.nodes = {{"Relu", {0}, {}, 14}};
+    relu.output = m.output(dims, i % 3);
+    relu.contract = with("move", relu);
+    both(relu, "Relu " + std::to_string(i));
+
+    Unit concat;
+    const Quant q = m.any_quant();
+    concat.operands = {m.input("in0", dims, q), m.input("in1", {n, 3, h, w}, q)};
+    concat.output = flowing("output", {n, c + 3, h, w}, q);
+    concat.nodes = {{"Concat", {0, 1}, {{"axis", int64_t{1}}}, 13}};
+    concat.contract = "concat";
+    both(concat, "Concat " + std::to_string(i));
+  }
+}
+
+}  // namespace
+}  // namespace cpu_test
