@@ -18,7 +18,7 @@ json::object BlobWriter::add(const Tensor& tensor) {
 }
 
 Tensor BlobReader::get(const json::object& reference) const {
-  const Fields fields(json::value(reference), name_);
+  const Fields fields(reference, name_);
   const DType type = dtype_from_name(fields.text("dtype"));
   if (size_of(type) == 0) fields.fail("a tensor of unknown type '" + fields.text("dtype") + "'");
   const Dims dims = fields.integers("dims");

@@ -30,7 +30,9 @@ class BlobReader {
 // Fields of a JSON object read from a file somebody may have changed: Error(model) naming the file and the key.
 class Fields {
  public:
-  Fields(const json::value& value, std::string where);
+  Fields(const json::value& value, std::string where);  // looks into `value`
+  Fields(json::value&&, std::string) = delete;
+  Fields(const json::object& object, std::string where) : object_(&object), where_(std::move(where)) {}
   Fields at(const std::string& key) const;
   bool has(const std::string& key) const { return object_->if_contains(key) != nullptr; }
   const json::value& value(const std::string& key) const;
