@@ -590,6 +590,87 @@ TEST(Placement, WrongTypesStayFloat) {
   EXPECT_THAT(placed(b), HasSubstr("float conv"));
 }
 
+// Random graphs, rules with several configs, random wishes: the invariants hold, and errors are the user's.
+TEST(Placement, RandomGraphs) {
+  uint64_t state = 12345;
+  const auto random = [&](int n) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return static_cast<int>((state >> 33) % static_cast<uint64_t>(n));
+  };
+  const char* ops[] = {"Conv", "Relu", "Add", "Mul", "Concat", "MaxPool", "Reshape", "GlobalAveragePool", "Softmax", "Gemm", "Clip"};
+  int refused = 0, units = 0;
+  for (int round = 0; round < 400; ++round) {
+    Builder b;
+    std::vector<ValueId> values = {b.input("x"), b.input("y")};
+    const int n = 3 + random(25);
+    for (int i = 0; i < n; ++i) {
+      const std::string op = ops[random(11)], name = "n" + std::to_string(i);
+      // Mostly recent values, so that chains and residuals come about.
+      const auto pick = [&] { return values[static_cast<size_t>(std::max<int>(0, static_cast<int>(values.size()) - 1 - random(random(3) ? 2 : 30)))]; };
+      const ValueId a = pick();
+      if (op == "Conv") values.push_back(b.conv(name, a));
+      else if (op == "Gemm") values.push_back(b.op(op, name, {a, b.constant("w" + name, {8, 8})}));
+      else if (op == "Concat" || op == "Add" || op == "Mul") values.push_back(b.op(op, name, {a, random(6) ? pick() : b.constant("k" + name, {8})}));
+      else values.push_back(b.op(op, name, {a}));
+    }
+    std::vector<ValueId> outputs = {values.back()};
+    for (int i = random(3); i > 0; --i) outputs.push_back(values[static_cast<size_t>(2 + random(n))]);
+    std::sort(outputs.begin(), outputs.end());
+    outputs.erase(std::unique(outputs.begin(), outputs.end()), outputs.end());
+    b.output(outputs);
+    Rules rules = sample_rules();
+    if (random(2)) for (auto& rule : rules.ops) if (rule.match.op == "Gemm") for (auto& c : rule.configs) c.inputs["input"] = {"s8"};
+    if (random(2)) for (auto& rule : rules.ops) if (rule.match.op == "Conv") rule.configs[0].output = {"s8"};
+    if (random(3) == 0) rules.tie.push_back({"Add", true, random(2) == 0, "max_range"});
+    if (random(4) == 0) rules.op_outputs = "always";
+    PlacementOptions o;
+    const auto value_name = [&] { return b.g.value(values[static_cast<size_t>(random(static_cast<int>(values.size())))]).name; };
+    if (random(4) == 0) o.forbid = {value_name()};
+    if (random(4) == 0) o.pin = {value_name()};
+    if (random(4) == 0) o.ignored_nodes = {"n" + std::to_string(random(n))};
+    SCOPED_TRACE(round);
+    try {
+      const Placement p = place(b.g, rules, o);
+      units += static_cast<int>(p.units.size());
+      check_invariants(b.g, rules, p);
+      EXPECT_EQ(text_of(b.g, place(b.g, rules, o)), text_of(b.g, p));
+      int before = -1;
+      std::map<NodeId, int> position;
+      for (const NodeId id : b.g.order()) position[id] = static_cast<int>(position.size());
+      std::map<ValueId, int> carried;
+      for (const auto& u : p.units) {
+        EXPECT_LT(before, position[u.members.back()]);
+        before = position[u.members.back()];
+        for (size_t m = 0; m + 1 < u.members.size(); ++m) EXPECT_EQ(b.g.uses()[static_cast<size_t>(b.g.node(u.members[m]).outputs[0])].size(), 1u);
+        if (u.output_quantizer >= 0) carried[u.output] = u.output_quantizer;
+      }
+      for (const auto& u : p.units) {
+        // A unit that shares its input's quantizer reads and writes the same codes.
+        for (const auto& operand : u.operands) {
+          if (operand.quantizer < 0 || o.forbid.empty()) continue;
+          EXPECT_NE(b.g.value(operand.value).name, o.forbid[0]);
+        }
+        const std::string& op = b.g.node(u.members[0]).op;
+        if ((op == "MaxPool" || op == "Reshape") && u.members.size() == 1) { EXPECT_EQ(u.operands[0].quantizer, u.output_quantizer); }
+        if (op == "Concat") {
+          for (const auto& operand : u.operands) EXPECT_TRUE(operand.quantizer == u.output_quantizer || p.quantizers[static_cast<size_t>(operand.quantizer)].tie == p.quantizers[static_cast<size_t>(u.output_quantizer)].tie);
+        }
+      }
+      if (!o.pin.empty()) {
+        const ValueId v = b.value(o.pin[0]);
+        bool found = carried.count(v) != 0;
+        for (const auto& u : p.units) for (const auto& operand : u.operands) found = found || (operand.value == v && operand.quantizer >= 0);
+        EXPECT_TRUE(found);
+      }
+    } catch (const Error& e) {
+      EXPECT_TRUE(e.code() == ErrorCode::config || e.code() == ErrorCode::plugin) << e.what();
+      ++refused;
+    }
+  }
+  EXPECT_LT(refused, 120);
+  EXPECT_GT(units, 1500);
+}
+
 // Ten thousand nodes of everything, under a second.
 TEST(Placement, TenThousandNodes) {
   Builder b;
