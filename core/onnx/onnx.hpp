@@ -23,7 +23,7 @@ Tensor read_onnx_tensor(const fs::path& path, std::string* name = nullptr);
 struct ExportOptions {
   int64_t opset = 0;       // 0: the smallest that holds every node (>= 13)
   int64_t ir_version = 8;
-  std::string producer = "quern", producer_version;
+  std::string producer = "quern", producer_version = "";
 };
 // Deterministic bytes. Nodes of the domain "quern" can't be exported: Error(internal).
 std::string export_onnx(const Graph& graph, const ExportOptions& options = {});

@@ -109,7 +109,8 @@ DType dtype_of_proto(int type, const std::string& what) {
 }
 
 std::shared_ptr<const MappedFile> ExternalData::file(const std::string& location, const std::string& what) {
-  const std::string shown = location.substr(0, 200);
+  std::string shown = location.substr(0, 200);
+  for (char& c : shown) c = static_cast<unsigned char>(c) < ' ' ? '?' : c;
   if (folder_.empty()) fail(what, "has external data, but the model was not read from a folder");
   if (location.empty() || location.find('\0') != std::string::npos || location.find('\\') != std::string::npos)
     fail(what, fmt::format("external data: '{}' is not the name of a file", shown));
