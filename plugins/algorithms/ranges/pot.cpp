@@ -146,7 +146,9 @@ void clip(const Settings& s, const QuantizerView& q, Span<double> low, Span<doub
     if (s.max.clips) high[c] = std::min(high[c], s.max.clipping_value);
     if (q.symmetric()) low[c] = low[c] < 0 ? -high[c] : 0;
     else if (s.min.clips) low[c] = std::max(low[c], s.min.clipping_value);
-    if (low[c] > high[c])
+    if (low[c] <= high[c]) continue;
+    if (!s.min.clips && !s.max.clips) std::swap(low[c], high[c]);  // samples far apart, and aggregators that cross over
+    else
       throw Failure(QUERN_INVALID_ARGUMENT, std::string(q.value()) + ": the low end of its range (" + std::to_string(low[c]) +
                                                 ") is above the high end (" + std::to_string(high[c]) + "); mind the clipping values");
   }
