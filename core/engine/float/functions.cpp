@@ -132,9 +132,13 @@ double expm1(double x) {
   return (sum + 1) * x;
 }
 
+double log1p(double x) {
+  const double u = 1 + x;
+  return u == 1 ? x : portable::log(u) * (x / (u - 1));  // the quotient takes back what the sum rounded away
+}
+
 double softplus(double x) {
-  if (x > 0) return x + portable::log(1 + portable::exp(-x));
-  return portable::log(1 + portable::exp(x));
+  return x > 0 ? x + log1p(portable::exp(-x)) : log1p(portable::exp(x));
 }
 
 }  // namespace quern::own

@@ -12,6 +12,7 @@ namespace quern::own {
 double pow(double base, double exponent);
 double sin(double x);
 double cos(double x);
+double log1p(double x);     // log(1 + x) for x > -1
 double softplus(double x);  // log(1 + e^x) without overflow
 double expm1(double x);     // e^x - 1, exact to some ulp also near 0
 
