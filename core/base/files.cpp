@@ -26,7 +26,8 @@ struct Descriptor {
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const fs::path& path) {
-  Descriptor d{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  // Not blocking: opening a named pipe would wait for a writer for ever.
+  Descriptor d{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (d.fd < 0) throw io_error("can't be read", path, errno);
   struct stat info {};
   if (::fstat(d.fd, &info) != 0) throw io_error("can't be read", path, errno);
