@@ -195,6 +195,16 @@ TEST(Rules, RulesOfTheCpuTargetAreLegal) {
   for (const auto& p : first.profiles) EXPECT_EQ(parse_rules(text, path.string(), p.name).profile, p.name);
 }
 
+TEST(Rules, TheExampleOfThePageIsLegal) {
+  const char* source = std::getenv("QUERN_SOURCE_DIR");
+  if (!source) GTEST_SKIP() << "QUERN_SOURCE_DIR is not set";
+  const std::string page = read_text(fs::path(source) / "docs/rules.md");
+  const size_t begin = page.find("```json\n") + 8;
+  const Rules r = parse_rules(page.substr(begin, page.find("```", begin) - begin), "docs/rules.md");
+  EXPECT_EQ(r.ops.size(), 1u);
+  EXPECT_EQ(r.contracts.at("dot")->post.size(), 5u);
+}
+
 TEST(Schema, OwnWalkAndValijsonAgree) {
   const char* schema = R"({"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 4}, "b": {"type": "array",
     "items": {"anyOf": [{"type": "string", "enum": ["on", "off"]}, {"type": "object", "required": ["k"], "properties": {"k": {}}, "additionalProperties": false}]}}},
