@@ -26,7 +26,7 @@ bool all_are(const Tensor* t, int64_t wanted) {
 
 // Does this node hand its first input on as it is?
 bool is_identity(const Graph& g, const Node& n) {
-  if (n.inputs.empty() || n.inputs[0] == no_value || n.outputs.empty()) return false;
+  if (n.inputs.empty() || n.inputs[0] == no_value || n.outputs.empty() || n.outputs[0] == no_value) return false;
   const Value &x = g.value(n.inputs[0]), &y = g.value(n.outputs[0]);
   const std::string& op = n.op;
   if (op == "Identity") return true;

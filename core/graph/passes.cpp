@@ -67,6 +67,7 @@ std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& eval
   const std::vector<Pass> passes{
       {"inline_constant_branches", [&] { return inline_constant_branches(graph); }},
       {"fold_constants", [&] { return fold_constants(graph, evaluate); }},
+      {"simplify_reshapes", [&] { return simplify_reshapes(graph); }},
       {"remove_identities", [&] { return remove_identities(graph); }},
       {"move_transposes", [&] { return move_transposes(graph); }},
       {"fold_batch_norms", [&] { return fold_batch_norms(graph); }},

@@ -14,6 +14,9 @@ using ConstantEvaluator = std::function<std::optional<std::vector<Tensor>>(const
 // Identity, Dropout at inference, Cast to the same type, Reshape to the same known shape, pairs of inverse Transposes; chains of
 // Reshapes or of Transposes become one.
 int64_t remove_identities(Graph& graph);
+// A Reshape whose shape is computed from sizes (view(x.size(0), -1) as exporters write it) gets a constant shape of 0 and -1
+// entries, where one says the same for every size of the open dimensions.
+int64_t simplify_reshapes(Graph& graph);
 // Moves a Transpose behind element-wise nodes, Concat, Pad and reductions, so that it meets its inverse (as converters from
 // channels-last frameworks leave them) or disappears in a Reshape.
 int64_t move_transposes(Graph& graph);
@@ -29,8 +32,8 @@ int64_t fold_batch_norms(Graph& graph);
 int64_t canonicalize_bias(Graph& graph);
 int64_t remove_dead(Graph& graph);  // nodes and constants that reach no output
 
-// All of the above, in this order, until nothing changes: inline_constant_branches, fold_constants, remove_identities,
-// move_transposes, fold_batch_norms, canonicalize_bias, remove_dead. Shapes are inferred again after every change.
+// All of the above, in this order, until nothing changes: inline_constant_branches, fold_constants, simplify_reshapes,
+// remove_identities, move_transposes, fold_batch_norms, canonicalize_bias, remove_dead. Shapes are inferred again after every change.
 std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& evaluate);
 
 }  // namespace quern

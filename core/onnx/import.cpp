@@ -22,6 +22,8 @@ auto naming(const std::string& file, F&& body) {
     throw;
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::model, "there is not enough memory for this model").at_file(file);
+  } catch (const std::exception& e) {
+    throw Error(ErrorCode::internal, fmt::format("reading the model failed: {}", e.what())).at_file(file);
   }
 }
 

@@ -249,6 +249,7 @@ class Builder {
     for (const std::string& output : proto.output()) node.outputs.push_back(output.empty() ? no_value : graph_.find_value(output));
     while (!node.inputs.empty() && node.inputs.back() == no_value) node.inputs.pop_back();
     while (!node.outputs.empty() && node.outputs.back() == no_value) node.outputs.pop_back();
+    if (node.outputs.empty()) throw Error(ErrorCode::model, fmt::format("{}: has no outputs", node.op)).at_node(node.name);
     check_gate(node, opset == context_.opsets.end() ? 0 : opset->second);
     graph_.add_node(std::move(node));
   }

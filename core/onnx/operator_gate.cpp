@@ -206,11 +206,13 @@ int since_version_for(const std::string& domain, const std::string& op, int64_t 
   if (!domain.empty() && domain != "ai.onnx") return 0;
   const GateRow* row = gate_row(op);
   if (!row) return 0;
-  if (opset < oldest_opset || opset > newest_opset || (row->ended && opset >= row->ended)) return -1;
+  if (opset < 1 || opset > newest_opset || (row->ended && opset >= row->ended)) return -1;
   int best = 0;
   for (const auto& g : row->groups)
     for (int v : g)
       if (v <= opset) best = v;
+  // Files of before opset 7 are read as far as their definitions are those of opset 7 still.
+  if (best == 0 && row->groups.front().front() <= oldest_opset) return -1;
   return best;
 }
 

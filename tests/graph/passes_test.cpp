@@ -168,6 +168,23 @@ TEST(Passes, ShapeArithmeticFoldsWithoutAnEvaluator) {
   EXPECT_EQ(g.constant_input(only(g, "Reshape"), 1)->to_ints(), (L{-1, 24}));
 }
 
+// view(x.size(0), -1): the batch stays open, and still no shape arithmetic is left.
+TEST(Passes, ReshapesByTheBatchGetConstantShapes) {
+  Build b;
+  ValueId x = b.input("x", {-1, 4, 6});
+  ValueId n = b.op("Gather", {b.op("Shape", {x}), b.i({0})});
+  ValueId y = b.op("Relu", {x});
+  ValueId flat = b.op("Reshape", {y, b.op("Concat", {n, b.i({-1})}, {{"axis", int64_t{0}}})});
+  ValueId merged = b.op("Reshape", {y, b.op("Concat", {b.op("Mul", {n, b.i({2})}), b.i({12})}, {{"axis", int64_t{0}}})});
+  ValueId open = b.op("Reshape", {y, b.op("Concat", {b.op("Mul", {n, b.i({2})}), b.i({-1})}, {{"axis", int64_t{0}}})});
+  Graph& g = b.done({flat, merged, open});
+  canonicalize(g, {});
+  EXPECT_EQ(g.constant_input(g.node(g.value(flat).producer), 1)->to_ints(), (L{0, -1}));
+  EXPECT_EQ(g.constant_input(g.node(g.value(merged).producer), 1)->to_ints(), (L{-1, 12}));
+  EXPECT_EQ(g.constant_input(g.node(g.value(open).producer), 1), nullptr) << "two open entries can't be written as constants";
+  EXPECT_EQ(*g.value(flat).shape, (Dims{-1, 24}));
+}
+
 TEST(Passes, ConstantsFoldThroughTheCallback) {
   Build b;
   ValueId x = b.input("x", {2});

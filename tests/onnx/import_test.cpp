@@ -168,6 +168,7 @@ TEST(Import, RandomAndFlippedBytesNeverCrash) {
     }
     const std::string text = bytes_refusal(bytes);
     EXPECT_EQ(text.find("not an Error"), std::string::npos) << text;
+    EXPECT_EQ(text.find("another kind"), std::string::npos) << text;
   }
 }
 
@@ -288,6 +289,9 @@ TEST(Import, FunctionsAndOddAttributes) {
   a->set_name("many");
   a->set_type(onnx::AttributeProto::GRAPHS);
   EXPECT_REFUSED(graphs, "attribute 'many'");
+  auto nothing = test::relu_model();
+  test::add_node(nothing, "Softmax", {"x"}, {}, "useless");
+  EXPECT_REFUSED(nothing, "node 'useless': Softmax: has no outputs");
   auto reference = test::relu_model();
   reference.mutable_graph()->mutable_node(0)->add_attribute()->set_ref_attr_name("outer");
   EXPECT_REFUSED(reference, "refers to an attribute of a function");
