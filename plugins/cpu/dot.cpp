@@ -1,5 +1,7 @@
 #include "plugins/cpu/dot.hpp"
 
+#include "plugins/cpu/depthwise.hpp"
+
 #include <algorithm>
 
 namespace quern_cpu {
@@ -79,7 +81,15 @@ Dot::Attempt Dot::attempt(int64_t merge) const {
   return a;
 }
 
-Dot::Dot(const DotSpec& spec) : spec_(spec) {
+Dot::~Dot() = default;
+
+Dot::Dot(const DotSpec& spec, bool own_kernels) : spec_(spec) {
+  if (own_kernels) depthwise_ = Depthwise::make(spec);
+  if (depthwise_) {
+    implementation_ = "depthwise:avx512_vnni";
+    spec_.weights = nullptr;
+    return;
+  }
   const ThreadScope threads(spec_.threads);
   Attempt best = attempt(1);
   if (spec_.groups > 1 && (best.merge == 0 || is_slow(best.implementation))) {
@@ -131,19 +141,20 @@ void Dot::pack_weights(int64_t merge, const memory::desc& wanted) {
   stream.wait();
 }
 
-uint64_t Dot::workspace_bytes() const { return description_.scratchpad_desc().get_size(); }
+uint64_t Dot::workspace_bytes() const { return depthwise_ ? depthwise_->workspace_bytes() : description_.scratchpad_desc().get_size(); }
 
-Dot::Run::Run(const Dot& dot)
-    : dot_(dot),
-      stream_(cpu_engine()),
-      src_(dot.description_.src_desc(), cpu_engine(), nullptr),
-      dst_(dot.description_.dst_desc(), cpu_engine(), nullptr),
-      scratch_(dot.description_.scratchpad_desc(), cpu_engine(), nullptr),
-      arguments_{{DNNL_ARG_SRC, src_}, {DNNL_ARG_WEIGHTS, dot.weights_}, {DNNL_ARG_DST, dst_}, {DNNL_ARG_SCRATCHPAD, scratch_}} {
+Dot::Run::Run(const Dot& dot) : dot_(dot) {
+  if (dot.depthwise_) return;
+  stream_ = dnnl::stream(cpu_engine());
+  src_ = memory(dot.description_.src_desc(), cpu_engine(), nullptr);
+  dst_ = memory(dot.description_.dst_desc(), cpu_engine(), nullptr);
+  scratch_ = memory(dot.description_.scratchpad_desc(), cpu_engine(), nullptr);
+  arguments_ = {{DNNL_ARG_SRC, src_}, {DNNL_ARG_WEIGHTS, dot.weights_}, {DNNL_ARG_DST, dst_}, {DNNL_ARG_SCRATCHPAD, scratch_}};
   if (dot.bias_) arguments_[DNNL_ARG_BIAS] = dot.bias_;
 }
 
 void Dot::Run::operator()(const void* src, void* dst, void* workspace) {
+  if (dot_.depthwise_) return dot_.depthwise_->run(src, dst, workspace);
   const ThreadScope threads(dot_.spec_.threads);
   src_.set_data_handle(const_cast<void*>(src));
   dst_.set_data_handle(dst);

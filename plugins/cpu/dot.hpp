@@ -9,7 +9,7 @@
 // A matrix product is a 1x1 convolution over an image of height 1 whose width is the rows: the same oneDNN kernels, the
 // same speed (measured), one thing to verify.
 //
-// Where oneDNN falls back to slow code (groups of few channels; depthwise with a multiplier) groups are put together,
+// Depthwise convolutions run on our own kernel (depthwise.hpp). Where oneDNN falls back to slow code (groups of few channels; depthwise with a multiplier) groups are put together,
 // with zeros in the weights between them: the same sums.
 #pragma once
 #include <cfloat>
@@ -35,9 +35,12 @@ struct DotSpec {
   uint32_t threads = 1;
 };
 
+class Depthwise;
+
 class Dot {
  public:
-  explicit Dot(const DotSpec& spec);
+  explicit Dot(const DotSpec& spec, bool own_kernels = true);  // false: oneDNN alone, for comparison
+  ~Dot();
   const DotSpec& spec() const { return spec_; }  // weights no longer set
   uint64_t workspace_bytes() const;
   const std::string& implementation() const { return implementation_; }
@@ -66,6 +69,7 @@ class Dot {
   dnnl::convolution_forward::primitive_desc description_;
   dnnl::convolution_forward primitive_;
   dnnl::memory weights_, bias_;
+  std::unique_ptr<Depthwise> depthwise_;  // instead of all of these
   std::string implementation_;
 };
 

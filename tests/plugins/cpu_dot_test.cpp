@@ -247,6 +247,16 @@ const std::vector<Shape>& shapes() {
       {"depthwise_5x5", 24, 24, 9, 9, 5, 5, 1, 1, 24, {2, 2, 2, 2}},
       {"depthwise_dilated", 64, 64, 11, 9, 3, 3, 1, 2, 64, {2, 2, 2, 2}},
       {"depthwise_10x4", 8, 8, 25, 5, 10, 4, 2, 1, 8, {4, 1, 5, 1}},
+      {"depthwise_one_unit", 16, 16, 7, 9, 3, 3, 1, 1, 16, {1, 1, 1, 1}},
+      {"depthwise_three_units", 48, 48, 7, 5, 3, 3, 1, 1, 48, {1, 1, 1, 1}, 2},
+      {"depthwise_units_not_full", 70, 70, 9, 8, 3, 3, 1, 1, 70, {1, 0, 0, 1}, 2},
+      {"depthwise_nine_units_stride3", 144, 144, 10, 11, 3, 3, 3, 1, 144, {1, 1, 1, 1}},
+      {"depthwise_tall_kernel", 64, 64, 25, 5, 10, 4, 2, 1, 64, {4, 1, 5, 1}},
+      {"depthwise_chunks", 1040, 1040, 6, 12, 3, 3, 1, 1, 1040, {1, 1, 1, 1}},
+      {"depthwise_chunks_not_full", 1111, 1111, 5, 9, 3, 3, 2, 1, 1111, {1, 1, 1, 1}},
+      {"depthwise_5x5_wide", 80, 80, 8, 9, 5, 5, 2, 1, 80, {2, 2, 2, 2}},
+      {"depthwise_dilated_stride2", 64, 64, 11, 13, 3, 3, 2, 3, 64, {3, 3, 3, 3}},
+      {"depthwise_one_row", 32, 32, 1, 20, 1, 7, 1, 1, 32, {0, 3, 0, 3}},
       {"depthwise_times2", 16, 32, 9, 8, 3, 3, 1, 1, 16, {1, 1, 1, 1}},
       {"depthwise_times3_prime", 7, 21, 6, 8, 3, 3, 1, 1, 7, {1, 1, 1, 1}, 2},
       {"groups_4", 64, 64, 8, 8, 3, 3, 1, 1, 4, {1, 1, 1, 1}},
@@ -292,7 +302,7 @@ TEST(CpuDot, SumsBeyondTwentyFourBitsAreRoundedAsTheContractSays) {
 
 TEST(CpuDot, ThreadsDoNotChangeABit) {
   REQUIRE_VNNI();
-  for (const char* name : {"dense_3x3", "dense_batch3", "depthwise", "groups_32_of_4", "point", "depthwise_times2"})
+  for (const char* name : {"dense_3x3", "dense_batch3", "depthwise", "depthwise_units_not_full", "depthwise_three_units", "groups_32_of_4", "point", "depthwise_times2"})
     for (const Shape& s : shapes()) {
       if (name != std::string(s.name)) continue;
       for (const Variant& v : {variants()[1], variants()[4], variants()[7]}) {

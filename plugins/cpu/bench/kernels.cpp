@@ -31,7 +31,7 @@ struct Shape {
   int64_t rows = 0;  // of a matrix product
 };
 
-void dot(benchmark::State& state, const Shape& shape) {
+void dot(benchmark::State& state, const Shape& shape, bool own) {
   std::string why;
   if (!quern_cpu::vnni_available(why)) {
     state.SkipWithError(why.c_str());
@@ -65,7 +65,7 @@ void dot(benchmark::State& state, const Shape& shape) {
   s.threads = static_cast<uint32_t>(state.range(0));
   auto weights = random_bytes(static_cast<size_t>(s.oc * s.ic / s.groups * shape.kernel * shape.kernel));
   s.weights = reinterpret_cast<const int8_t*>(weights.data());
-  const Dot kernel(s);
+  const Dot kernel(s, own);
   auto src = random_bytes(static_cast<size_t>(s.ic * s.h.in * s.w.in)), dst = random_bytes(static_cast<size_t>(s.oc * s.h.out * s.w.out) * 4);
   auto workspace = random_bytes(kernel.workspace_bytes());
   Dot::Run run(kernel);
@@ -122,6 +122,13 @@ const Shape shapes[] = {
     {"dw_3x3_64_48_s2", 64, 64, 64, 48, 3, 2},
     {"dw_3x3_512_6", 512, 512, 512, 6, 3, 1},
     {"dw_5x5_96_14", 96, 96, 96, 14, 5, 1},
+    {"dw_3x3_8_48", 8, 8, 8, 48, 3, 1},
+    {"dw_3x3_24_28", 24, 24, 24, 28, 3, 1},
+    {"dw_3x3_16_48", 16, 16, 16, 48, 3, 1},
+    {"dw_3x3_96_56_s2", 96, 96, 96, 56, 3, 2},
+    {"dw_3x3_32_24", 32, 32, 32, 24, 3, 1},
+    {"dw_3x3_144_28", 144, 144, 144, 28, 3, 1},
+    {"dw_3x3_64_112", 64, 64, 64, 112, 3, 1},
     {"dw_times2_64_28", 64, 128, 64, 28, 3, 1},
     {"groups_4_128_28", 128, 128, 4, 28, 3, 1},
     {"groups_32_128_28", 128, 128, 32, 28, 3, 1},
@@ -134,8 +141,12 @@ const Shape shapes[] = {
 }  // namespace
 
 int main(int argc, char** argv) {
-  for (const Shape& s : shapes)
-    benchmark::RegisterBenchmark(s.name, [&s](benchmark::State& state) { dot(state, s); })->Arg(1)->Arg(2)->UseRealTime();
+  for (const Shape& s : shapes) {
+    const bool own = s.groups == s.ic && s.ic == s.oc && s.ic > 1;  // these run on a kernel of ours; oneDNN's beside it
+    auto* b = benchmark::RegisterBenchmark(s.name, [&s](benchmark::State& state) { dot(state, s, true); })->Arg(1)->UseRealTime();
+    if (own) benchmark::RegisterBenchmark((std::string(s.name) + "_onednn").c_str(), [&s](benchmark::State& state) { dot(state, s, false); })->Arg(1)->UseRealTime();
+    else b->Arg(2);
+  }
   for (const quern_cpu::Rows* rows : {&quern_cpu::scalar_rows(), &quern_cpu::rows()})
     for (const char* what : {"add", "map", "average_3x3", "max_3x3"})
       benchmark::RegisterBenchmark((std::string(what) + "_" + rows->name).c_str(), [what, rows](benchmark::State& state) { row(state, what, *rows); });
