@@ -121,7 +121,8 @@ std::vector<std::string> texts(const json::value& list) {
 
 void read_stages(Config& c) {
   if (!c.effective.contains("pipeline")) {
-    c.effective["pipeline"] = json::array{json::object{{"quantize", json::object{}}},
+    c.effective["pipeline"] = json::array{json::object{{std::string(default_alignment_stage), json::object{}}},
+                                          json::object{{"quantize", json::object{}}},
                                           json::object{{std::string(default_bias_stage), json::object{}}}};
     c.effective = apply_schema(schema_json(), c.effective).value.get_object();
   }

@@ -20,9 +20,10 @@
 
 namespace quern {
 
-// What is used where the configuration says nothing. Chosen by measurement (docs/decisions).
-inline constexpr std::string_view default_activation_estimator = "min_max";
+// What is used where the configuration says nothing. Chosen by measurement (docs/decisions/0004-defaults.md).
+inline constexpr std::string_view default_activation_estimator = "mse";
 inline constexpr std::string_view default_weight_estimator = "min_max";
+inline constexpr std::string_view default_alignment_stage = "channel_alignment";
 inline constexpr std::string_view default_bias_stage = "bias_correction";
 
 struct ConfigOverrides {

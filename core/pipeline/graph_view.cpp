@@ -44,6 +44,7 @@ struct GraphView::Calls {
       const auto& consumers = v.consumers_[static_cast<size_t>(id)];
       out->n_consumers = static_cast<uint32_t>(consumers.size());
       out->consumers = consumers.data();
+      out->is_output = v.graph_.is_output(id);
     });
   }
   static int32_t slot_of_role(void* self, uint32_t node, quern_str role) {

@@ -61,7 +61,7 @@ const std::vector<Layout>& layouts() {
       LAYOUT(13, quern_quantizer_view, h, value, type, is_weight, symmetric, bits, is_signed, narrow, axis, channels, qmin, qmax, weight),
       LAYOUT(6, quern_range_estimator, h, self, name, parameters, requires_statistics, estimate),
       LAYOUT(10, quern_node_view, h, name, op, n_attrs, n_inputs, n_outputs, reserved, attrs, inputs, outputs),
-      LAYOUT(10, quern_value_view, h, name, producer, is_constant, dtype, rank, dims, n_consumers, reserved, consumers),
+      LAYOUT(10, quern_value_view, h, name, producer, is_constant, dtype, rank, dims, n_consumers, is_output, consumers),
       LAYOUT(16, quern_graph, h, self, node_count, node, value, slot_of_role, read_constant, quantizer_of, statistic, run_node, measure,
              begin, set_constant, commit, rollback, report),
       LAYOUT(3, quern_stat_plan, h, self, request),

@@ -317,7 +317,8 @@ typedef struct quern_value_view {
   int32_t producer;          /* node index, -1: input or constant */
   uint32_t is_constant, dtype, rank;
   const int64_t* dims;
-  uint32_t n_consumers, reserved;
+  uint32_t n_consumers;
+  uint32_t is_output;        /* the model gives it to its user */
   const int32_t* consumers;  /* node indices */
 } quern_value_view;
 typedef struct quern_graph {
