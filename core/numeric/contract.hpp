@@ -128,22 +128,21 @@ class StageProgram {
   struct Operand {
     enum class From : uint8_t { pool, tensor, window } from = From::pool;
     bool negate = false;
-    int32_t step = 0;
+    uint32_t step = 0;
     size_t start = 0, size = 1;  // in ints_ or floats_, or index of the tensor
   };
   struct Step {
     StageKind kind = StageKind::add;
     Round round = Round::half_even;
-    bool floats = false;      // clamp and lut: on, or to, f32
-    bool full_width = true;   // 64 bits
-    int index = 0;            // in the contract's list, for messages
+    bool floats = false;        // clamp and lut: on, or to, f32
+    int index = 0;              // in the contract's list, for messages
     int64_t low = 0, high = 0;  // what the width holds
-    Operand a, b, c;
+    Operand a, b;
   };
-  int64_t integer(const Operand& o, int64_t channel, std::span<const StageValue> tensors, int64_t window, const Step& step) const;
-  float real(const Operand& o, int64_t channel, std::span<const StageValue> tensors, int64_t window, const Step& step) const;
-  int64_t checked(i128 value, const Step& step) const;
+  int64_t flowing_integer(const Operand& o, std::span<const StageValue> tensors, int64_t window, const Step& step) const;
+  float flowing_real(const Operand& o, std::span<const StageValue> tensors, int64_t window, const Step& step) const;
   int64_t pwl(int64_t x, const Step& step) const;
+  [[noreturn]] void too_wide(const Step& step) const;
   [[noreturn]] void fail(int index, StageKind kind, const std::string& what) const;
   friend class StageCompiler;
 
@@ -152,6 +151,7 @@ class StageProgram {
   std::vector<int64_t> ints_;
   std::vector<float> floats_;
   int wants_ = -1;  // of the first value: 0 i64, 1 f32, -1 either
+  bool ends_float_ = false;
 };
 
 std::string_view name_of(StageKind kind);

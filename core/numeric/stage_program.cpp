@@ -61,6 +61,7 @@ class StageCompiler {
       if ((type = input_of(stages[i].kind)) != Type::either) break;
     p_.wants_ = active.empty() || type == Type::either ? -1 : type == Type::real;
     for (size_t i : active) type = add(stages[i], static_cast<int>(i), type);
+    p_.ends_float_ = type == Type::real;
   }
 
  private:
@@ -232,7 +233,6 @@ class StageCompiler {
     step.kind = s.kind;
     step.round = s.round;
     step.index = index;
-    step.full_width = s.width == 64;
     step.high = s.width == 64 ? int_max : (int64_t{1} << (s.width - 1)) - 1;
     step.low = -step.high - 1;
     switch (s.kind) {
@@ -262,6 +262,7 @@ class StageCompiler {
       case StageKind::pwl: table_of_segments(step, s.a); break;
       case StageKind::lut: type = table_of_values(step, s); break;
     }
+    if (type == Type::real) { step.low = int_min; step.high = int_max; }
     p_.steps_.push_back(step);
     return type;
   }
@@ -280,9 +281,8 @@ StageProgram::StageProgram(const std::string& contract_id, const std::vector<Sta
   StageCompiler(*this, operands, roles, channels).compile(stages);
 }
 
-int64_t StageProgram::integer(const Operand& o, int64_t channel, std::span<const StageValue> tensors, int64_t window,
-                              const Step& step) const {
-  if (o.from == Operand::From::pool) return ints_[o.start + static_cast<size_t>(o.step * channel)];
+// Operands that are not in the pools: tensors and the window.
+int64_t StageProgram::flowing_integer(const Operand& o, std::span<const StageValue> tensors, int64_t window, const Step& step) const {
   if (o.from == Operand::From::window) return o.negate ? -window : window;
   if (o.start >= tensors.size() || tensors[o.start].is_float) fail(step.index, step.kind, "the tensor operand is f32; an integer is wanted");
   const int64_t v = tensors[o.start].i;
@@ -290,17 +290,15 @@ int64_t StageProgram::integer(const Operand& o, int64_t channel, std::span<const
   return o.negate ? -v : v;
 }
 
-float StageProgram::real(const Operand& o, int64_t channel, std::span<const StageValue> tensors, int64_t window, const Step& step) const {
-  if (o.from == Operand::From::pool) return floats_[o.start + static_cast<size_t>(o.step * channel)];
+float StageProgram::flowing_real(const Operand& o, std::span<const StageValue> tensors, int64_t window, const Step& step) const {
   if (o.from == Operand::From::window) return o.negate ? -to_float(window) : to_float(window);
   if (o.start >= tensors.size() || !tensors[o.start].is_float) fail(step.index, step.kind, "the tensor operand is an integer; f32 is wanted");
   return o.negate ? -tensors[o.start].f : tensors[o.start].f;
 }
 
-int64_t StageProgram::checked(i128 value, const Step& step) const {
-  if (value < step.low || value > step.high)
-    fail(step.index, step.kind, fmt::format("the result leaves {} bits", step.full_width ? 64 : 65 - __builtin_clzll(static_cast<uint64_t>(step.high))));
-  return static_cast<int64_t>(value);
+void StageProgram::too_wide(const Step& step) const {
+  const int width = step.high == int_max ? 64 : 65 - __builtin_clzll(static_cast<uint64_t>(step.high));
+  fail(step.index, step.kind, fmt::format("the result leaves {} bits", width));
 }
 
 int64_t StageProgram::pwl(int64_t x, const Step& step) const {
@@ -313,67 +311,91 @@ int64_t StageProgram::pwl(int64_t x, const Step& step) const {
     (x < base(middle) ? high : low) = middle;
   }
   const int shift = 8 * (static_cast<int>(table[3 * low] & 3) + 1);
-  return checked(table[3 * low + 2] + shift_right((static_cast<i128>(x) - base(low)) * table[3 * low + 1], shift, Round::floor), step);
+  const i128 y = table[3 * low + 2] + shift_right((static_cast<i128>(x) - base(low)) * table[3 * low + 1], shift, Round::floor);
+  if (y < step.low || y > step.high) too_wide(step);
+  return static_cast<int64_t>(y);
 }
 
 StageValue StageProgram::run(StageValue v, int64_t channel, std::span<const StageValue> tensors, int64_t window) const {
-  if (wants_ >= 0 && v.is_float != (wants_ == 1) && !steps_.empty())
+  if (steps_.empty()) return v;
+  if (wants_ >= 0 && v.is_float != (wants_ == 1))
     fail(steps_[0].index, steps_[0].kind, wants_ ? "works on f32, but is given an integer" : "works on integers, but is given f32");
-  const auto whole = [&](const Operand& o, const Step& s) { return integer(o, channel, tensors, window, s); };
-  const auto fraction = [&](const Operand& o, const Step& s) { return real(o, channel, tensors, window, s); };
+  const int64_t* const ints = ints_.data();
+  const float* const floats = floats_.data();
+  const auto whole = [&](const Operand& o, const Step& s) {
+    if (o.from == Operand::From::pool) [[likely]] return ints[o.start + o.step * static_cast<size_t>(channel)];
+    return flowing_integer(o, tensors, window, s);
+  };
+  const auto real = [&](const Operand& o, const Step& s) {
+    if (o.from == Operand::From::pool) [[likely]] return floats[o.start + o.step * static_cast<size_t>(channel)];
+    return flowing_real(o, tensors, window, s);
+  };
+  int64_t i = v.i;
+  float f = v.f;
+  // Sums, products and shifts of 64-bit integers: in 64 bits with the machine's overflow flag, which says the same as 128.
   for (const Step& s : steps_) {
+    bool over = false;
     switch (s.kind) {
-      case StageKind::add: v.i = checked(static_cast<i128>(v.i) + whole(s.a, s), s); break;
-      case StageKind::mul: v.i = checked(static_cast<i128>(v.i) * whole(s.a, s), s); break;
+      case StageKind::add: over = __builtin_add_overflow(i, whole(s.a, s), &i); break;
+      case StageKind::mul: over = __builtin_mul_overflow(i, whole(s.a, s), &i); break;
       case StageKind::shl_sat: {
         const int64_t by = whole(s.a, s);
         if (by < 0 || by > 63) fail(s.index, s.kind, fmt::format("a shift by {}; 0 to 63 can be done", by));
-        v.i = saturated(static_cast<i128>(v.i) * (static_cast<i128>(1) << by), s.low, s.high);
+        i = saturated(static_cast<i128>(i) * (static_cast<i128>(1) << by), s.low, s.high);
         break;
       }
       case StageKind::shr: {
         const int64_t by = whole(s.a, s);
-        if (by < -63 || by > 126) fail(s.index, s.kind, fmt::format("a shift by {}; -63 to 126 can be done", by));
-        if (by > 63) v.i = static_cast<int64_t>(shift_right(v.i, static_cast<int>(by), s.round));
-        else if (by >= 0) v.i = shift_right64(v.i, static_cast<int>(by), s.round);
-        else v.i = checked(static_cast<i128>(v.i) * (static_cast<i128>(1) << -by), s);
-        if (!s.full_width) v.i = checked(v.i, s);
+        if (by >= 0 && by <= 63) [[likely]] {
+          i = shift_right64(i, static_cast<int>(by), s.round);
+        } else if (by < -63 || by > 126) {
+          fail(s.index, s.kind, fmt::format("a shift by {}; -63 to 126 can be done", by));
+        } else if (by > 63) {
+          i = static_cast<int64_t>(shift_right(i, static_cast<int>(by), s.round));
+        } else {
+          const i128 wide = static_cast<i128>(i) * (static_cast<i128>(1) << -by);
+          i = static_cast<int64_t>(wide);
+          over = wide != i;
+        }
         break;
       }
       case StageKind::clamp:
         if (s.floats) {
-          const float low = fraction(s.a, s), high = fraction(s.b, s);
-          v.f = v.f < low ? low : v.f > high ? high : v.f;  // NaN stays
+          const float low = real(s.a, s), high = real(s.b, s);
+          f = f < low ? low : f > high ? high : f;  // NaN stays
         } else {
           const int64_t low = whole(s.a, s), high = whole(s.b, s);
-          v.i = v.i < low ? low : v.i > high ? high : v.i;
+          i = i < low ? low : i > high ? high : i;
         }
         break;
-      case StageKind::i2f32: v = {true, 0, to_float(v.i)}; break;
-      case StageKind::i2f16: v = {true, 0, from_half(to_half(to_float(v.i)))}; break;
-      case StageKind::f32_f16: v.f = from_half(to_half(v.f)); break;
-      case StageKind::fadd32: v.f = v.f + fraction(s.a, s); break;
-      case StageKind::fmul32: v.f = v.f * fraction(s.a, s); break;
-      case StageKind::ffma32: v.f = std::fma(fraction(s.a, s), fraction(s.b, s), v.f); break;
-      case StageKind::fdiv32: v.f = v.f / fraction(s.a, s); break;
+      case StageKind::i2f32: f = to_float(i); break;
+      case StageKind::i2f16: f = from_half(to_half(to_float(i))); break;
+      case StageKind::f32_f16: f = from_half(to_half(f)); break;
+      case StageKind::fadd32: f = f + real(s.a, s); break;
+      case StageKind::fmul32: f = f * real(s.a, s); break;
+      case StageKind::ffma32: f = std::fma(real(s.a, s), real(s.b, s), f); break;
+      case StageKind::fdiv32: f = f / real(s.a, s); break;
       case StageKind::f2i: {
-        const int64_t low = whole(s.a, s), high = whole(s.b, s), i = to_integer(v.f, s.round);
-        v = {false, i < low ? low : i > high ? high : i, 0};
+        const int64_t low = whole(s.a, s), high = whole(s.b, s);
+        i = to_integer(f, s.round);
+        i = i < low ? low : i > high ? high : i;
         break;
       }
-      case StageKind::pwl: v.i = pwl(v.i, s); break;
+      case StageKind::pwl: i = pwl(i, s); break;
       case StageKind::lut: {
-        const i128 at = static_cast<i128>(v.i) - whole(s.b, s);
+        const i128 at = static_cast<i128>(i) - whole(s.b, s);
         if (at < 0 || at >= static_cast<i128>(s.a.size))
-          fail(s.index, s.kind, fmt::format("the value {} is outside the table of {} entries", v.i, s.a.size));
+          fail(s.index, s.kind, fmt::format("the value {} is outside the table of {} entries", i, s.a.size));
         const size_t entry = s.a.start + static_cast<size_t>(at);
-        if (s.floats) v = {true, 0, floats_[entry]};
-        else v.i = ints_[entry];
+        if (s.floats) f = floats[entry];
+        else i = ints[entry];
         break;
       }
     }
+    // The width holds for integers; low and high are wide open after stages that make f32.
+    if (over || i < s.low || i > s.high) [[unlikely]] too_wide(s);
   }
-  return v;
+  return ends_float_ ? StageValue{true, 0, f} : StageValue{false, i, 0};
 }
 
 }  // namespace quern
