@@ -249,7 +249,8 @@ TEST(DatasetModels, RealFiles) {
   EXPECT_GE(kws->label(0)->to_ints().at(0), 0);
   const auto signs = open(R"({"reader": "npy", "path": "calib_x.npy", "preprocess": {"mean": 127.5, "scale": 0.00784313725490196}})", "mnv2_signs", {"input", DType::f32, {-1, 3, 64, 64}});
   EXPECT_EQ(check_calibration_data(*signs, 2).samples, 147);
-  for (float x : signs->item(7)[0].tensor.values<float>()) ASSERT_LE(std::fabs(x), 1.0f);
+  const Sample sign = signs->item(7);
+  for (float x : sign[0].tensor.values<float>()) ASSERT_LE(std::fabs(x), 1.0f);
   const auto speech = open(R"({"reader": "npy", "path": "calib_x.npy"})", "gru_spoken_digits", {"x", DType::f32, {1, 26, 80}});
   EXPECT_EQ(speech->item(0)[0].tensor.dims(), (Dims{1, 26, 80}));
   const auto state = open(R"({"reader": "npy", "path": "calib_m1_input_3.npy"})", "dtln_denoise", {"input_3", DType::f32, {1, 2, 128, 2}});
