@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <random>
+
+#include "core/base/files.hpp"
 
 #include "core/engine/provider.hpp"
 #include "core/rules/contract_json.hpp"
@@ -14,6 +17,13 @@ namespace {
 
 std::shared_ptr<const Contract> contract(const char* text) {
   return std::make_shared<const Contract>(parse_contract("test", parse_json(text, "test"), "test"));
+}
+
+// One of tests/rules/contracts, where the completeness list stands as JSON.
+std::shared_ptr<const Contract> contract_file(const std::string& name) {
+  const char* source = std::getenv("QUERN_SOURCE_DIR");
+  const fs::path path = fs::path(source ? source : ".") / "tests" / "rules" / "contracts" / (name + ".json");
+  return std::make_shared<const Contract>(parse_contract(name, parse_json(read_text(path), path.string()), path.string()));
 }
 
 QuantParams tensor_params(bool is_signed, float scale, int64_t zero) { return {make_format(8, is_signed, false), -1, {scale}, {zero}}; }
@@ -91,10 +101,7 @@ TEST(contract, oneDNN_convolution) {
     const bool same = round % 2, group = round % 3 == 0, residual = round % 4 < 2;
     const int64_t zx = random() % 256, zr = random() % 256, zy = random() % 256, groups = group ? ic : 1, outs = group ? ic : oc;
     auto unit = std::make_shared<IntegerUnit>();
-    unit->contract = contract(R"({"form": "dot", "acc": {"bits": 32, "overflow": "must_not", "padding": "zero_point"},
-      "operands": {"input": [{"add": "-input.zero_point"}], "residual": [{"add": "-residual.zero_point"}, {"i2f32": {}}]},
-      "post": [{"i2f32": {}}, {"fadd32": "bias_f32"}, {"fmul32": "multiplier"}, {"ffma32": ["@residual", "sum_scale"], "when": "residual"},
-               {"clamp": ["low", "high"]}, {"fadd32": "zero_f32"}, {"f2i": {"round": "half_even", "low": 0, "high": 255}}]})");
+    unit->contract = contract_file("cpu_dot");
     const Tensor w = random_tensor<int8_t>({outs, ic / groups, 3, 3}, random, -127, 127);
     const int64_t pad = same ? 1 : 0, out = size + 2 * pad - 2;
     UnitMember conv;
@@ -111,10 +118,10 @@ TEST(contract, oneDNN_convolution) {
     unit->tables["multiplier"] = Tensor::of<float>({outs}, multiplier);
     unit->tables["bias_f32"] = Tensor::of<float>({outs}, bias);
     const float sum_scale = 0.37f, low = -20, high = 90;
-    unit->tables["sum_scale"] = Tensor::scalar<float>(sum_scale);
-    unit->tables["low"] = Tensor::scalar<float>(low);
-    unit->tables["high"] = Tensor::scalar<float>(high);
-    unit->tables["zero_f32"] = Tensor::scalar<float>(static_cast<float>(zy));
+    unit->tables["residual_scale"] = Tensor::scalar<float>(sum_scale);
+    unit->tables["act_low"] = Tensor::scalar<float>(low);
+    unit->tables["act_high"] = Tensor::scalar<float>(high);
+    unit->tables["output_zero_point"] = Tensor::scalar<float>(static_cast<float>(zy));
     unit->output = flowing("output", DType::u8, tensor_params(false, 0.2f, zy));
     std::vector<Tensor> inputs{random_tensor<uint8_t>({2, ic, size, size}, random, 0, 255)};
     if (residual) {
@@ -168,13 +175,10 @@ TEST(contract, tflite_add) {
     const int32_t my = static_cast<int32_t>(1073741824u + random() % 1073741823u);
     const int sa = random() % 4, sb = random() % 4, sy = 17 + static_cast<int>(random() % 4);
     auto unit = std::make_shared<IntegerUnit>();
-    unit->contract = contract(R"({"form": "elementwise2", "combine": "add",
-      "operands": {
-        "a": [{"add": "-a.zero_point"}, {"shl_sat": 20, "width": 32}, {"mul": "ma"}, {"shr": {"by": 31, "round": "half_up"}}, {"shr": {"by": "sa", "round": "half_away"}}],
-        "b": [{"add": "-b.zero_point"}, {"shl_sat": 20, "width": 32}, {"mul": "mb"}, {"shr": {"by": 31, "round": "half_up"}}, {"shr": {"by": "sb", "round": "half_away"}}]},
-      "post": [{"mul": "my"}, {"shr": {"by": 31, "round": "half_up"}}, {"shr": {"by": "sy", "round": "half_away"}}, {"add": "output.zero_point"}, {"clamp": ["qmin", "qmax"]}]})");
+    unit->contract = contract_file("tflite_add");
     const auto scalar = [](int64_t v) { return Tensor::scalar<int64_t>(v); };
-    unit->tables = {{"ma", scalar(ma)}, {"mb", scalar(mb)}, {"my", scalar(my)}, {"sa", scalar(sa)}, {"sb", scalar(sb)}, {"sy", scalar(sy)}};
+    unit->tables = {{"a_multiplier", scalar(ma)}, {"b_multiplier", scalar(mb)}, {"output_multiplier", scalar(my)},
+                    {"a_shift", scalar(sa)}, {"b_shift", scalar(sb)}, {"output_shift", scalar(sy)}};
     UnitMember add;
     add.op = "Add";
     add.inputs = {0, 1};
@@ -201,11 +205,11 @@ TEST(contract, average_pooling) {
     const bool counted = round % 2, ceil = round % 3 == 0;
     const int64_t zx = random() % 256, zy = random() % 256, size = 7, stride = 1 + round % 2;
     auto unit = std::make_shared<IntegerUnit>();
-    unit->contract = contract(R"({"form": "pool_sum", "acc": {"bits": 32, "overflow": "must_not", "padding": "zero_point"},
-      "operands": {"input": [{"add": "-input.zero_point"}]},
-      "post": [{"i2f32": {}}, {"fmul32": "ratio"}, {"fdiv32": "#window"}, {"fadd32": "zero_f32"}, {"f2i": {"round": "half_even", "low": "qmin", "high": "qmax"}}]})");
+    unit->contract = contract_file(counted ? "average_pool_counted" : "average_pool_valid");
     const float ratio = 1.75f;
-    unit->tables = {{"ratio", Tensor::scalar<float>(ratio)}, {"zero_f32", Tensor::scalar<float>(static_cast<float>(zy))}};
+    const int64_t multiplier = 29127 + static_cast<int64_t>(random() % 1000), shift = 17;
+    if (counted) unit->tables = {{"multiplier", Tensor::scalar<int64_t>(multiplier)}, {"shift", Tensor::scalar<int64_t>(shift)}};
+    else unit->tables = {{"ratio", Tensor::scalar<float>(ratio)}, {"output_zero_point", Tensor::scalar<float>(static_cast<float>(zy))}};
     UnitMember pool;
     pool.op = "AveragePool";
     pool.since_version = 11;
@@ -231,8 +235,15 @@ TEST(contract, average_pooling) {
               if (inside) sum += x.values<uint8_t>()[(p * size + hh) * size + ww] - zx;
               if (inside || (counted && hh < size + 1 && ww < size + 1)) ++count;
             }
-          const float t = static_cast<float>(sum) * ratio / static_cast<float>(count) + static_cast<float>(zy);
-          ASSERT_EQ(y.values<uint8_t>()[at], std::clamp<int64_t>(nearest_even(t), 0, 255)) << "round " << round << " element " << at;
+          int64_t want = 0;
+          if (counted) {
+            const int64_t product = sum * multiplier, size_of_it = product < 0 ? -product : product, half = int64_t{1} << (shift - 1);
+            const int64_t rounded = (size_of_it + half) >> shift;  // ties away from zero
+            want = (product < 0 ? -rounded : rounded) + zy;
+          } else {
+            want = nearest_even(static_cast<float>(sum) / static_cast<float>(count) * ratio + static_cast<float>(zy));
+          }
+          ASSERT_EQ(y.values<uint8_t>()[at], std::clamp<int64_t>(want, 0, 255)) << "round " << round << " element " << at;
         }
   }
 }
@@ -243,11 +254,10 @@ TEST(contract, concat_with_requantization) {
   for (int round = 0; round < 20; ++round) {
     const int64_t z0 = random() % 256, z1 = random() % 256, zy = random() % 256;
     auto unit = std::make_shared<IntegerUnit>();
-    unit->contract = contract(R"({"form": "move",
-      "operands": {"in*": [{"add": "-in*.zero_point"}, {"i2f32": {}}, {"fmul32": "in*_ratio"}]},
-      "post": [{"fadd32": "zero_f32"}, {"f2i": {"round": "half_even", "low": "qmin", "high": "qmax"}}]})");
-    const float r0 = 0.625f, r1 = 1.3f;
-    unit->tables = {{"in0_ratio", Tensor::scalar<float>(r0)}, {"in1_ratio", Tensor::scalar<float>(r1)}, {"zero_f32", Tensor::scalar<float>(static_cast<float>(zy))}};
+    unit->contract = contract_file("concat_requantized");
+    const int64_t m0 = 20480 + static_cast<int64_t>(random() % 999), m1 = 31000, s0 = 15, s1 = 14;
+    const auto scalar = [](int64_t v) { return Tensor::scalar<int64_t>(v); };
+    unit->tables = {{"in0_multiplier", scalar(m0)}, {"in1_multiplier", scalar(m1)}, {"in0_shift", scalar(s0)}, {"in1_shift", scalar(s1)}};
     UnitMember concat;
     concat.op = "Concat";
     concat.since_version = 13;
@@ -263,8 +273,9 @@ TEST(contract, concat_with_requantization) {
         for (int64_t i = 0; i < 16; ++i) {
           const bool first = c < 3;
           const int64_t q = first ? a.values<uint8_t>()[(n * 3 + c) * 16 + i] : b.values<uint8_t>()[(n * 2 + c - 3) * 16 + i];
-          const float t = static_cast<float>(q - (first ? z0 : z1)) * (first ? r0 : r1) + static_cast<float>(zy);
-          ASSERT_EQ(y.values<uint8_t>()[(n * 5 + c) * 16 + i], std::clamp<int64_t>(nearest_even(t), 0, 255));
+          const int64_t product = (q - (first ? z0 : z1)) * (first ? m0 : m1), half = int64_t{1} << ((first ? s0 : s1) - 1);
+          const int64_t rounded = ((product < 0 ? -product : product) + half) >> (first ? s0 : s1);  // ties away from zero
+          ASSERT_EQ(y.values<uint8_t>()[(n * 5 + c) * 16 + i], std::clamp<int64_t>((product < 0 ? -rounded : rounded) + zy, 0, 255));
         }
   }
 }
@@ -274,8 +285,7 @@ TEST(contract, border_quantize_and_dequantize) {
   const float scale = 0.25f;
   const int64_t zero = 113;
   auto quantizer = std::make_shared<IntegerUnit>();
-  quantizer->contract = contract(R"({"form": "move", "operands": {"input": [{"fdiv32": "output.scale"}]},
-    "post": [{"f2i": {"round": "half_even"}}, {"add": "output.zero_point"}, {"clamp": ["qmin", "qmax"]}]})");
+  quantizer->contract = contract_file("border_quantize");
   UnitMember identity;
   identity.op = "Identity";
   identity.inputs = {0};
@@ -295,7 +305,7 @@ TEST(contract, border_quantize_and_dequantize) {
   }
 
   auto back = std::make_shared<IntegerUnit>();
-  back->contract = contract(R"({"form": "move", "operands": {"input": [{"add": "-input.zero_point"}, {"i2f32": {}}]}, "post": [{"fmul32": "input.scale"}]})");
+  back->contract = contract_file("border_dequantize");
   back->members = {identity};
   back->operands = {flowing("input", DType::u8, tensor_params(false, scale, zero))};
   back->output = flowing("output", DType::f32, std::nullopt);
@@ -308,7 +318,7 @@ TEST(contract, border_quantize_and_dequantize) {
 TEST(contract, saturating_accumulator_in_blocks) {
   std::mt19937 random(5);
   auto unit = std::make_shared<IntegerUnit>();
-  unit->contract = contract(R"({"form": "dot", "acc": {"bits": 32, "overflow": "saturate", "saturate_every": 64, "order": "k", "init": "bias"}, "post": [{"clamp": [-2147483648, 2147483647]}]})");
+  unit->contract = contract(R"({"form": "dot", "acc": {"bits": 32, "overflow": "saturate", "saturate_every": 64, "order": "ordered", "init": "bias"}, "post": [{"clamp": [-2147483648, 2147483647]}]})");
   const int64_t k = 300, n = 8;
   const Tensor w = random_tensor<int16_t>({n, k}, random, -32768, 32767);
   const Tensor bias = random_tensor<int32_t>({n}, random, -1000000, 1000000);
