@@ -169,8 +169,10 @@ void read_quantize(Config& c) {
   o.ignored_ops = texts(p.at("ignored").at("operations"));
 }
 
-fs::path absolute_from(const fs::path& folder, const std::string& path) {
-  return (folder / path).lexically_normal();
+// Absolute, and without a slash at the end.
+fs::path absolute_from(const fs::path& folder, const fs::path& path) {
+  const fs::path out = (folder / path).lexically_normal();
+  return out.has_filename() ? out : out.parent_path();
 }
 
 Config interpret(Document document, const fs::path& folder, const ConfigOverrides& overrides) {
@@ -205,7 +207,7 @@ Config interpret(Document document, const fs::path& folder, const ConfigOverride
 
   c.model = absolute_from(c.folder, std::string(c.effective["model"].get_string()));
   c.output = overrides.output.empty() ? absolute_from(c.folder, std::string(c.effective["output"].get_string()))
-                                      : fs::absolute(overrides.output).lexically_normal();
+                                      : absolute_from(fs::current_path(), overrides.output);
   const auto& data = c.effective["data"].get_object();
   if (const auto* s = data.if_contains("calibration")) c.calibration = s->get_object();
   if (const auto* s = data.if_contains("evaluation")) c.evaluation = s->get_object();

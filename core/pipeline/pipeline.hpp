@@ -108,6 +108,8 @@ struct Verification {
 // Runs simulated and integer side by side on the evaluation data that FOLDER/effective.yaml names (calibration data where
 // there is none) and compares every quantized tensor bit by bit. Does not judge; see passes().
 Verification verify(const fs::path& folder, PluginRegistry& registry, const VerifyOptions& options);
+// The comparison itself, of two ways to run the same lowered graph.
+Verification compare_runs(LoadedModel simulated, LoadedModel integer, const Dataset& data, const VerifyOptions& options);
 // The reason why a verification does not hold; "" when it does. Coverage is that of multiply-accumulates (of nodes where
 // the network has none).
 std::string verdict(const Verification& result, double min_coverage);

@@ -64,7 +64,11 @@ Verification verify(const fs::path& folder, PluginRegistry& registry, const Veri
   const auto& section = config.evaluation ? config.evaluation : config.calibration;
   if (!section) throw config.error("/data", "verification needs data");
   auto data = open_dataset(*section, config.folder, simulated.inputs);
-  const int64_t count = options.samples > 0 ? std::min(options.samples, data->size()) : data->size();
+  return compare_runs(std::move(simulated), std::move(integer), *data, options);
+}
+
+Verification compare_runs(LoadedModel simulated, LoadedModel integer, const Dataset& data, const VerifyOptions& options) {
+  const int64_t count = options.samples > 0 ? std::min(options.samples, data.size()) : data.size();
 
   const auto tensors = quantized_tensors(simulated.graph);
   std::map<std::string, size_t> index;
@@ -92,7 +96,7 @@ Verification verify(const fs::path& folder, PluginRegistry& registry, const Veri
   parallel_for(count, threads, [&](int64_t sample, int worker) {
     Worker& w = workers[static_cast<size_t>(worker)];
     SampleResult& r = results[static_cast<size_t>(sample)];
-    const NamedTensors inputs = to_named(data->item(sample));
+    const NamedTensors inputs = to_named(data.item(sample));
     w.seen.clear();
     w.simulated->run(inputs, [&](const std::string& name, const TensorView& view) {
       if (index.count(name)) w.seen[name] = row_major_copy(view);
