@@ -66,7 +66,7 @@ std::vector<std::string> not_portable_nodes(const IntegerModel& model, const Dat
 
 // Metric and SQNR of the integer network against the float one. Integer kernels where this machine has them, the
 // interpreter otherwise: the same bytes.
-void judge(const Config& config, const PreparedNetwork& p, const Graph& float_graph, const Dataset& calibration, const RunOptions& options,
+void judge(Config& config, const PreparedNetwork& p, const Graph& float_graph, const Dataset& calibration, const RunOptions& options,
            Progress& progress, RunResult& r) {
   std::unique_ptr<Dataset> evaluation;
   std::unique_ptr<Metric> metric_float, metric_quantized;
@@ -77,6 +77,7 @@ void judge(const Config& config, const PreparedNetwork& p, const Graph& float_gr
       metric_quantized = make_metric(config.metric);
     }
   }
+  if (evaluation) config.effective["data"].at("evaluation").as_object()["samples"] = evaluation->size();
   const Dataset& data = evaluation ? *evaluation : calibration;
   const int64_t count = evaluation ? data.size() : std::min(sqnr_samples, data.size());
   if (count == 0) return;
@@ -162,6 +163,7 @@ RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& o
     data = open_calibration(config, p.graph, threads, r.warnings);
   }
   r.calibration_samples = data->size();
+  config.effective["data"].at("calibration").as_object()["samples"] = data->size();
   r.rewrite_samples = std::min(rewrite_check_samples, data->size());
   {
     auto stage = progress.stage("check rewrite");

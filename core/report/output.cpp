@@ -1,11 +1,32 @@
+#include <algorithm>
+
+#include "core/base/error.hpp"
 #include "core/onnx/onnx.hpp"
 #include "core/report/report.hpp"
 
 namespace quern {
 
+namespace {
+
+// A result is replaced as a whole; anything else that lies in a folder is somebody's work.
+void refuse_foreign_files(const fs::path& folder) {
+  static const std::vector<std::string> ours{"effective.yaml", "model.onnx", "package", "report.json"};
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) return;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (std::find(ours.begin(), ours.end(), name) == ours.end())
+      throw Error(ErrorCode::io, "holds '" + name + "', which is no result of Quern; the folder would be replaced").at_file(folder.string())
+          .hint("give another folder with -o, or move that file away");
+  }
+}
+
+}  // namespace
+
 OutputFolder::OutputFolder(const fs::path& folder) {
   final_ = fs::absolute(folder).lexically_normal();
   if (!final_.has_filename()) final_ = final_.parent_path();
+  refuse_foreign_files(final_);
   std::error_code ignored;
   for (fs::path p = final_.parent_path(); !p.empty() && !fs::exists(p, ignored); p = p.parent_path()) created_.push_back(p);
   try {

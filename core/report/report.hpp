@@ -22,7 +22,8 @@ std::string plan_text(const Config& config, const QuantizePlan& plan);
 json::object plan_json(const Config& config, const QuantizePlan& plan);
 
 // The folder a run writes: made under a temporary name at once (so that a place that can't be written is found before any
-// work), renamed at the end, gone without a trace when the run fails.
+// work), renamed at the end, gone without a trace when the run fails. An earlier result there is replaced; a folder that holds
+// anything else is refused.
 class OutputFolder {
  public:
   explicit OutputFolder(const fs::path& folder);

@@ -55,9 +55,10 @@ TEST(Config, DefaultsWhereNothingIsSaid) {
   EXPECT_EQ(c.device, "cpu");
   EXPECT_EQ(c.threads, 0);
   EXPECT_EQ(c.activation_range.estimator, default_activation_estimator);
-  ASSERT_EQ(c.stages.size(), 2u);
-  EXPECT_EQ(c.stages[0].name, "quantize");
-  EXPECT_EQ(c.stages[1].name, default_bias_stage);
+  ASSERT_EQ(c.stages.size(), 3u);
+  EXPECT_EQ(c.stages[0].name, default_alignment_stage);
+  EXPECT_EQ(c.stages[1].name, "quantize");
+  EXPECT_EQ(c.stages[2].name, default_bias_stage);
   EXPECT_EQ(c.output, "/data/net/out");
 }
 

@@ -229,11 +229,12 @@ TEST_F(Whole, BiasCorrectionWorksOnTheGraphView) {
   Config config = load_config(folder.path / "c.yaml");
   PluginRegistry registry(built_plugins());
   const RunResult r = quantize(config, registry, {});
-  ASSERT_FALSE(r.stage_lines.empty());
+  size_t corrections = 0;
   for (const auto& line : r.stage_lines) {
-    EXPECT_EQ(line.stage, "bias_correction");
+    corrections += line.stage == "bias_correction";
     EXPECT_TRUE(std::isfinite(line.before) && std::isfinite(line.after));
   }
+  EXPECT_GT(corrections, 0u);
   EXPECT_GT(r.sqnr.at(0).db, 20);
 }
 
