@@ -37,6 +37,11 @@ std::string stage_name(const json::value& entry) {
   return "";
 }
 
+json::array default_pipeline() {
+  return {json::object{{std::string(default_alignment_stage), json::object{}}}, json::object{{"quantize", json::object{}}},
+          json::object{{std::string(default_bias_stage), json::object{}}}};
+}
+
 // One --set: walks down the path, making mappings on the way, and puts the value there.
 void apply_set(Document& document, const std::string& text) {
   const size_t equals = text.find('=');
@@ -47,6 +52,8 @@ void apply_set(Document& document, const std::string& text) {
   json::value value;
   if (equals + 1 < text.size()) value = parse_yaml(text.substr(equals + 1), source).value;
   json::value* at = &document.value;
+  if (parts.size() > 1 && parts[0] == "pipeline" && at->is_object() && !at->get_object().contains("pipeline"))
+    at->get_object()["pipeline"] = default_pipeline();
   std::string pointer;
   for (size_t i = 0; i < parts.size(); ++i) {
     const std::string& part = parts[i];
@@ -121,9 +128,7 @@ std::vector<std::string> texts(const json::value& list) {
 
 void read_stages(Config& c) {
   if (!c.effective.contains("pipeline")) {
-    c.effective["pipeline"] = json::array{json::object{{std::string(default_alignment_stage), json::object{}}},
-                                          json::object{{"quantize", json::object{}}},
-                                          json::object{{std::string(default_bias_stage), json::object{}}}};
+    c.effective["pipeline"] = default_pipeline();
     c.effective = apply_schema(schema_json(), c.effective).value.get_object();
   }
   auto& list = c.effective["pipeline"].get_array();
@@ -148,7 +153,7 @@ void read_stages(Config& c) {
     }
     c.stages.push_back(std::move(stage));
   }
-  if (quantize_stages == 0) throw c.error("/pipeline", "the pipeline lacks the stage 'quantize'");
+  if (quantize_stages == 0) throw c.error("/pipeline", "the pipeline lacks the stage 'quantize'").hint("add '- quantize' to the list");
 }
 
 void read_quantize(Config& c) {
@@ -184,6 +189,13 @@ Config interpret(Document document, const fs::path& folder, const ConfigOverride
   if (c.document.value.is_object() && !c.document.value.get_object().contains("quern"))
     throw c.error("", "the key 'quern' is missing; a configuration of this version begins with 'quern: 1'");
   SchemaResult checked = apply_schema(schema_json(), c.document.value);
+  if (!checked.issues.empty() && checked.issues.front().hint.empty()) {
+    SchemaIssue& first = checked.issues.front();
+    const auto* found = first.pointer == "/target" ? c.document.value.as_object().if_contains("target") : nullptr;
+    if (found && found->is_string()) first.hint = fmt::format("write target: {{device: {}}}", std::string_view(found->get_string()));
+    if (first.pointer == "/quern" && !first.at_key) first.hint = "this Quern reads version 1 of the format";
+    if (first.pointer == "/pipeline") first.hint = "leave it out to take the default; else list the stages, at least '- quantize'";
+  }
   if (!checked.issues.empty()) throw_issue(c.document, checked.issues.front());
   c.effective = checked.value.get_object();
 
@@ -230,7 +242,8 @@ template <class F> auto at_place(const Config& c, const std::string& pointer, bo
   try {
     return f();
   } catch (Error& e) {
-    if (e.code() != ErrorCode::config || !e.file().empty()) throw;
+    const bool about_a_name = e.code() == ErrorCode::config || (e.code() == ErrorCode::plugin && e.file().empty());
+    if (!about_a_name || e.line() > 0 || c.document.values.count(pointer) + c.document.keys.count(pointer) == 0) throw;
     const Position p = c.document.position(pointer, key);
     throw std::move(e).at_file(p.source.empty() ? c.file : p.source, p.line, p.column);
   }

@@ -73,7 +73,11 @@ class Walk {
         for (const auto& t : types) words.push_back(type_word(t));
         std::string hint;
         if (v.is_string() && (types[0] == "boolean")) hint = "write true or false";
-        else if (v.is_string() && (types[0] == "number" || types[0] == "integer")) hint = "numbers are written with a decimal point and without quotes";
+        else if (v.is_string() && (types[0] == "number" || types[0] == "integer")) {
+          // Only where a number was meant: "1,5" or one in quotes.
+          const auto& text = v.get_string();
+          if (text.find_first_of("0123456789") != std::string::npos) hint = "numbers are written with a decimal point and without quotes";
+        }
         else if (types[0] == "string" && (v.is_number() || v.is_bool())) hint = "put it in quotes if it is meant as a text";
         else if (v.is_double() && types[0] == "integer") hint = "write it without a fraction";
         issues.push_back({at, false, fmt::format("{} should be {}, not {}", place(at), list_or(words), shown(v)), hint});

@@ -171,6 +171,32 @@ json::value expand(const YamlNode& node, const std::string& pointer, Document& d
   return node.scalar;
 }
 
+// yaml-cpp's words in plain ones, and what is usually behind them.
+Error yaml_error(const YAML::Exception& e, std::string_view text, const std::string& file) {
+  static const struct { const char *theirs, *ours, *hint; } words[] = {
+      {"end of sequence flow not found", "a list opened with '[' is not closed before this place", "write the missing ']'"},
+      {"end of map flow not found", "a mapping opened with '{' is not closed before this place", "write the missing '}' or ','"},
+      {"end of map not found", "this line does not fit the mapping around it", "check its indentation and the ':' after the key"},
+      {"end of sequence not found", "this line does not fit the list around it", "every element begins with '- ', all in one column"},
+      {"illegal map value", "a ':' where no value can follow", "check the indentation, and quote texts that contain ': '"},
+      {"illegal block entry", "a list element ('- ') where none can stand", "check the indentation"},
+      {"illegal flow end", "a ']' or '}' that closes nothing", ""},
+  };
+  std::string message = "not valid YAML: " + e.msg, hint;
+  for (const auto& w : words)
+    if (e.msg == w.theirs) { message = std::string("not valid YAML: ") + w.ours; hint = w.hint; }
+  // A tab in an indentation explains nearly every error near it.
+  int line = 1;
+  for (size_t at = 0; at < text.size() && line <= e.mark.line + 1; ++line) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const size_t first = std::min(text.find_first_not_of(' ', at), end);
+    if (first < end && text[first] == '\t' && line >= e.mark.line)
+      return Error(ErrorCode::config, "not valid YAML: a tab in the indentation").at_file(file, line, static_cast<int>(first - at) + 1).hint("indent with spaces");
+    at = end + 1;
+  }
+  return Error(ErrorCode::config, message).at_file(file, e.mark.line + 1, e.mark.column + 1).hint(hint);
+}
+
 bool plain_safe(std::string_view text) {
   if (text.empty() || text.size() > 200) return false;
   const auto word = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
@@ -281,7 +307,7 @@ Document parse_yaml(std::string_view text, const std::string& file_name) {
     if (parser.HandleNextDocument(second) && second.root)
       throw Error(ErrorCode::config, "a second document; a configuration has one").at_file(file_name, second.root->position.line, 1);
   } catch (const YAML::Exception& e) {
-    throw Error(ErrorCode::config, "not valid YAML: " + e.msg).at_file(file_name, e.mark.line + 1, e.mark.column + 1);
+    throw yaml_error(e, text, file_name);
   }
   size_t left = yaml_node_limit;
   document.value = expand(*builder.root, "", document, left, 0);

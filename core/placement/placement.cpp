@@ -52,7 +52,7 @@ std::string explain(const Graph& graph, const Rules& rules, const Placement& pla
     }
     out += fmt::format(" -> {} - {}\n", u.output_quantizer >= 0 ? fmt::format("q{}", u.output_quantizer) : "float", u.reason);
   }
-  out += "\nfloat\n";
+  out += placement.floats.empty() ? "\nno node stays float\n" : "\nfloat\n";
   for (const auto& f : placement.floats) out += fmt::format("  {} - {}\n", label(f.node), f.reason);
   return out;
 }
