@@ -44,12 +44,7 @@ std::vector<KnownTensor> unit_shape(const Node& node, std::span<const KnownTenso
   for (const UnitMember& member : unit->members) {
     const ShapeRule* rule = find_shape_rule(member.domain, member.op);
     if (!rule) throw Error(ErrorCode::model, "no shape rule for " + member.op + " in unit '" + unit->name + "'").at_node(node.name);
-    Node as_node;
-    as_node.name = member.name;
-    as_node.domain = member.domain;
-    as_node.op = member.op;
-    as_node.since_version = member.since_version;
-    as_node.attributes = member.attributes;
+    Node as_node = node_of(member);
     as_node.outputs = {0};
     std::vector<KnownTensor> in;
     for (int i : member.inputs) {

@@ -116,12 +116,7 @@ void complete_window(const UnitMember& member, const std::vector<std::optional<D
   } else if (member.op != "ConvTranspose" && !inputs.empty() && inputs[0] && inputs[0]->size() == spatial + 2 &&
              std::all_of(inputs[0]->begin() + 2, inputs[0]->end(), [](int64_t d) { return d >= 0; }) &&
              (!convolution || has_weight)) {
-    Node node;
-    node.name = member.name;
-    node.domain = member.domain;
-    node.op = member.op;
-    node.since_version = member.since_version;
-    node.attributes = member.attributes;
+    const Node node = node_of(member);
     const Window w = convolution ? conv_window(node, *inputs[0], *inputs[1]) : pool_window(node, *inputs[0]);
     Ints pads = w.pad_begin;
     pads.insert(pads.end(), w.pad_end.begin(), w.pad_end.end());

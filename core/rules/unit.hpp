@@ -23,6 +23,9 @@ struct UnitMember {
   std::vector<int> inputs;
 };
 
+// The member as a node without inputs and outputs, so that geometry rules written for nodes serve units.
+Node node_of(const UnitMember& member);
+
 struct UnitOperand {
   std::string role;               // "input", "weight", "bias", "residual", "a", "b", "in0", ..., "output"; "" attribute-like
   std::string value;              // name of the tensor in the float graph

@@ -150,16 +150,6 @@ void store(const TensorView& view, int64_t offset, const StageValue& value, cons
   if (!fits) unit.fail(fmt::format("result {} does not fit {}: the stages lack a clamp", value.i, name_of(view.type)));
 }
 
-Node node_of(const UnitMember& member) {
-  Node node;
-  node.name = member.name;
-  node.domain = member.domain;
-  node.op = member.op;
-  node.since_version = member.since_version;
-  node.attributes = member.attributes;
-  return node;
-}
-
 Extras::Extras(const UnitView& view) : roles_(view.extra_roles()), rank_(view.output_dims.size()) {
   for (const auto& role : roles_) {
     const Flowing* f = view.find(role);

@@ -51,9 +51,6 @@ StageValue load(const TensorView& view, int64_t offset);
 // The value into an element; integers must fit the type (Error(plugin) otherwise), kinds must agree.
 void store(const TensorView& view, int64_t offset, const StageValue& value, const UnitView& unit);
 
-// A node that stands for a member, so that geometry rules written for nodes serve units.
-Node node_of(const UnitMember& member);
-
 // Extra operands of the post-stages ("@residual"), read at places of the output; size-1 axes broadcast.
 class Extras {
  public:
