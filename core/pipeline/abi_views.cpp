@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "core/plugin/plugin.hpp"
+#include "core/plugin/host.hpp"
 
 namespace quern {
 
@@ -15,10 +15,7 @@ static_assert(static_cast<int>(StatisticKind::sample_abs_max) == QUERN_STAT_SAMP
 static_assert(static_cast<int>(StatisticKind::sample_quantile) == QUERN_STAT_SAMPLE_QUANTILE);
 static_assert(static_cast<int>(StatisticKind::sample_abs_quantile) == QUERN_STAT_SAMPLE_ABS_QUANTILE);
 
-quern_status* guarded_status(const char* what) {
-  const quern_host* host = host_table("quern");
-  return host->make_status(host->self, QUERN_INTERNAL, str(what));
-}
+quern_status* caught_status() noexcept { return status_of_exception(); }
 
 StatisticRequest to_request(const quern_stat_request& r, const std::string& value) {
   if (r.kind > QUERN_STAT_SAMPLE_ABS_QUANTILE)

@@ -20,16 +20,14 @@ template <class T> void set_header(T& t) {
 inline quern_str str(std::string_view text) { return {text.data(), text.size()}; }
 inline std::string_view view(const quern_str& s) { return {s.data ? s.data : "", s.data ? s.size : 0}; }
 
-// Runs f at the boundary: an exception becomes a status made by the host.
-quern_status* guarded_status(const char* what);
+// Runs f at the boundary: an exception becomes a status made by the host, which keeps what it was (an interruption stays one).
+quern_status* caught_status() noexcept;  // the current exception
 template <class F> quern_status* guarded(F&& f) noexcept {
   try {
     f();
     return nullptr;
-  } catch (const std::exception& e) {
-    return guarded_status(e.what());
   } catch (...) {
-    return guarded_status("an unknown failure of the host");
+    return caught_status();
   }
 }
 
