@@ -29,6 +29,7 @@ void watch_signals() {
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the user's limit is an error of write(), after which the work cleans up
 }
 
 void common_options(CLI::App& verb, Common& common, bool threads = true, bool json = true) {
