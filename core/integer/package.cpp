@@ -33,6 +33,16 @@ const char* payload_kind(const Node& node) {
   return node.op == "Unit" ? "unit" : "params";
 }
 
+// What reads JSON or a contract says whose mistake it usually is, the configuration's or a plugin's; in a package it is the file's.
+template <class F> auto in_package(F&& read) {
+  try {
+    return read();
+  } catch (const Error& e) {
+    if (e.code() != ErrorCode::config && e.code() != ErrorCode::plugin) throw;
+    throw Error(ErrorCode::model, e.message() + "; the package is damaged or was changed").at_file(e.file(), e.line(), e.column());
+  }
+}
+
 }  // namespace
 
 void write_package(const IntegerModel& model, const fs::path& folder) {
@@ -98,7 +108,7 @@ void write_package(const IntegerModel& model, const fs::path& folder) {
 IntegerModel read_package(const fs::path& folder) {
   const fs::path index_path = folder / "index.json";
   const std::string where = index_path.string();
-  const json::value root = parse_json(read_text(index_path, size_t{1} << 30), where);
+  const json::value root = in_package([&] { return parse_json(read_text(index_path, size_t{1} << 30), where); });
   const Fields index(root, where);
   if (!index.has("quern_package")) index.fail("is not the index of an integer package");
   if (index.integer("quern_package") != format_version)
@@ -131,7 +141,7 @@ IntegerModel read_package(const fs::path& folder) {
   }
   std::map<std::string, std::shared_ptr<const Contract>> contracts;
   for (const auto& c : index.at("contracts").object())
-    contracts[std::string(c.key())] = std::make_shared<const Contract>(parse_contract(std::string(c.key()), c.value(), where));
+    contracts[std::string(c.key())] = std::make_shared<const Contract>(in_package([&] { return parse_contract(std::string(c.key()), c.value(), where); }));
 
   Graph& graph = model.graph;
   graph.name = index.text("name");
@@ -174,9 +184,19 @@ IntegerModel read_package(const fs::path& folder) {
       if (node.op == "Unit") {
         auto unit = unit_from_json(f.at("unit"), blob, contracts);
         unit->name = node.name;
+        // Kernels trust the types of the unit, memory is laid out by those of the values: they must be the same.
         size_t flowing = 0;
-        for (const auto& o : unit->operands) flowing += o.constant == nullptr;
-        if (flowing != node.inputs.size() || node.outputs.size() != 1) f.fail("a unit whose inputs do not fit its operands");
+        const auto flows = [&](const UnitOperand& o, const std::vector<ValueId>& ids, size_t at) {
+          if (at >= ids.size() || ids[at] == no_value) f.fail("the unit '" + node.name + "' has inputs that do not fit its operands");
+          if (o.dtype != graph.value(ids[at]).dtype)
+            f.fail(fmt::format("the unit '{}' and the value '{}' disagree on its type", node.name, graph.value(ids[at]).name));
+        };
+        for (const auto& o : unit->operands) {
+          if (!o.constant) flows(o, node.inputs, flowing++);
+          else if (o.constant->type() != o.dtype) f.fail(fmt::format("the unit '{}' has a {} of another type than stated", node.name, o.role));
+        }
+        flows(unit->output, node.outputs, 0);
+        if (flowing != node.inputs.size() || node.outputs.size() != 1) f.fail("the unit '" + node.name + "' has inputs that do not fit its operands");
         node.payload = std::move(unit);
       } else {
         if (node.inputs.size() != 1 || node.outputs.size() != 1) f.fail("a border with other than one input and one output");
