@@ -1,6 +1,8 @@
 """Recomputes an integer package from its two files alone: index.json and data.bin (docs/package.md).
 
-  package_reader.py PACKAGE inputs.npz outputs.npz
+  package_reader.py PACKAGE inputs.npz outputs.npz [--all]
+
+--all writes every value inside as well.
 
 About a hundred lines of numpy that share nothing with Quern: what they compute must be, byte for byte, what
 `quern run --as integer` writes. Convolution, dense, pooling, element-wise and data movement, with any stage list."""
@@ -135,7 +137,7 @@ def run_unit(pkg, unit, inputs):
     return stages(contract["post"], v, unit, names, axis, extra, window).astype(DTYPES[unit["output"]["dtype"]])
 
 
-def main(folder, source, target):
+def main(folder, source, target, extent=""):
     pkg = Package(folder)
     values = {v["name"]: pkg.tensor(v["constant"]) for v in pkg.index["values"] if "constant" in v}
     values.update(np.load(source))
@@ -153,8 +155,8 @@ def main(folder, source, target):
             values[node["outputs"][0]] = np.clip(q, p["qmin"], p["qmax"]).astype(DTYPES[[v for v in pkg.index["values"] if v["name"] == node["outputs"][0]][0]["dtype"]])
         else:
             values[node["outputs"][0]] = (inputs[0].astype(np.int64) - zero).astype(np.float32) * scale
-    np.savez(target, **{n: values[n] for n in pkg.index["outputs"]})
+    np.savez(target, **{n: values[n] for n in (values if extent == "--all" else pkg.index["outputs"])})
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])
