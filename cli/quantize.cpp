@@ -25,7 +25,7 @@ int quantize_verb(const QuantizeArguments& a) {
     report["output"] = config.output.string();
     print(to_text(report, false) + "\n");
   } else {
-    print(summary_text(result, config.output));
+    print(summary_text(config, result));
   }
   return 0;
 }

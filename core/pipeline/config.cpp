@@ -205,6 +205,7 @@ Config interpret(Document document, const fs::path& folder, const ConfigOverride
     const std::string device = overrides.target.substr(0, colon);
     if (device != target["device"].get_string()) target["profile"] = "";
     target["device"] = device;
+    for (const char* key : {"/target/device", "/target/profile"}) c.document.values[key] = {0, 0, "--target " + overrides.target};
     if (colon != std::string::npos) target["profile"] = overrides.target.substr(colon + 1);
   }
   c.device = target["device"].get_string();
@@ -213,6 +214,7 @@ Config interpret(Document document, const fs::path& folder, const ConfigOverride
   read_stages(c);
   if (!overrides.preset.empty()) {
     c.preset = overrides.preset;
+    c.document.values["/target/preset"] = {0, 0, "--preset " + overrides.preset};
     c.stages[c.quantize_index()].parameters.erase("preset");
   }
   read_quantize(c);
@@ -243,7 +245,7 @@ template <class F> auto at_place(const Config& c, const std::string& pointer, bo
     return f();
   } catch (Error& e) {
     const bool about_a_name = e.code() == ErrorCode::config || (e.code() == ErrorCode::plugin && e.file().empty());
-    if (!about_a_name || e.line() > 0 || c.document.values.count(pointer) + c.document.keys.count(pointer) == 0) throw;
+    if (!about_a_name || e.line() > 0) throw;
     const Position p = c.document.position(pointer, key);
     throw std::move(e).at_file(p.source.empty() ? c.file : p.source, p.line, p.column);
   }

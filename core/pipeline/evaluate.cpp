@@ -7,6 +7,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/parallel.hpp"
+#include "core/pipeline/prepare.hpp"
 
 namespace quern {
 
@@ -43,19 +44,8 @@ Evaluation evaluate(const Config& config, const fs::path& path, RunAs as, Plugin
   if (!config.evaluation)
     throw config.error("/data", "an evaluation needs data.evaluation");
   if (config.metric.is_null()) throw config.error("", "an evaluation needs a metric").hint("legal: " + list_of(metric_names()));
-  std::unique_ptr<Metric> metric;
-  try {
-    metric = make_metric(config.metric);
-  } catch (Error& e) {
-    if (!e.file().empty()) throw;
-    const Position p = config.document.position("/metric");
-    throw std::move(e).at_file(p.source.empty() ? config.file : p.source, p.line, p.column);
-  }
   LoadedModel model = load_model(path, as, registry);
-  auto data = open_dataset(*config.evaluation, config.folder, model.inputs);
-  if (data->size() == 0) throw Error(ErrorCode::data, "the evaluation data is empty").at_file(config.file);
-  if (metric->needs_labels() && !data->label(0))
-    throw config.error("/data/evaluation", fmt::format("the metric '{}' needs labels", metric->name()));
+  const auto [data, metric] = open_evaluation(config, model.inputs);
 
   Engine engine(std::move(model.graph), {.providers = model.providers});
   std::unique_ptr<Engine> reference;

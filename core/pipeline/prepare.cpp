@@ -105,16 +105,37 @@ std::vector<RewriteCheck> check_rewrite(const Graph& original, const Graph& rewr
   return total;
 }
 
-std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings) {
-  if (!config.calibration) throw config.error("/data", "to quantize, data.calibration is needed");
-  std::unique_ptr<Dataset> data;
+namespace {
+
+// An error that names no file is about this place of the configuration.
+template <class F> auto at_place(const Config& config, const std::string& pointer, F&& f) {
   try {
-    data = open_dataset(*config.calibration, config.folder, input_specs(graph));
+    return f();
   } catch (Error& e) {
     if (!e.file().empty()) throw;
-    const Position p = config.document.position("/data/calibration");
+    const Position p = config.document.position(pointer);
     throw std::move(e).at_file(p.source.empty() ? config.file : p.source, p.line, p.column);
   }
+}
+
+}  // namespace
+
+EvaluationInputs open_evaluation(const Config& config, const std::vector<InputSpec>& inputs) {
+  EvaluationInputs out;
+  if (!config.metric.is_null()) out.metric = at_place(config, "/metric", [&] { return make_metric(config.metric); });
+  if (!config.evaluation) return out;
+  out.data = at_place(config, "/data/evaluation", [&] { return open_dataset(*config.evaluation, config.folder, inputs); });
+  if (out.data->size() == 0) throw Error(ErrorCode::data, "the evaluation data is empty").at_file(config.file);
+  if (out.metric && out.metric->needs_labels() && !out.data->label(0))
+    throw config.error("/data/evaluation", fmt::format("the metric '{}' needs labels", out.metric->name()))
+        .hint("name the array under labels, or take a metric that compares with the float network: agreement, cosine, sqnr");
+  return out;
+}
+
+std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings) {
+  if (!config.calibration)
+    throw config.error("/data", "to quantize, data.calibration is needed").hint("for example data: {calibration: {reader: npz, path: data.npz, samples: 300}}");
+  auto data = at_place(config, "/data/calibration", [&] { return open_dataset(*config.calibration, config.folder, input_specs(graph)); });
   const DataCheck check = check_calibration_data(*data, threads);
   for (const auto& w : check.warnings) {
     log::warning("{}", w);
@@ -131,6 +152,13 @@ PreparedNetwork prepare(Config& config, PluginRegistry& registry) {
   if (!fs::exists(config.model, ignored))
     throw config.error("/model", fmt::format("there is no model file '{}'", config.model.string()));
   p.original = import_onnx(config.model);
+  for (NodeId id : p.original.order()) {
+    const Node& n = p.original.node(id);
+    if (n.op != "QuantizeLinear" && n.op != "DequantizeLinear") continue;
+    log::warning("{}: holds {} '{}': it is quantized already; give the float network, else its own quantizers stay as float nodes",
+                 config.model.string(), n.op, n.name);
+    break;
+  }
   p.model_digest = sha256(MappedFile::open(config.model)->bytes());
   p.graph = p.original;
   p.passes = canonicalize(p.graph, evaluate_constant_node);

@@ -15,4 +15,8 @@ std::vector<RewriteCheck> check_rewrite(const Graph& original, const Graph& rewr
 // Calibration data against the model: names, types, sizes (Error(data)), NaN, emptiness.
 std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings);
 
+// The evaluation data and the metric; nulls where the configuration has none. Their mistakes are named with their place.
+struct EvaluationInputs { std::unique_ptr<Dataset> data; std::unique_ptr<Metric> metric; };
+EvaluationInputs open_evaluation(const Config& config, const std::vector<InputSpec>& inputs);
+
 }  // namespace quern

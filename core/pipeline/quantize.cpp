@@ -30,7 +30,7 @@ void split_stages(const Config& config, PluginRegistry& registry, std::vector<Pl
     StageHandle handle = registry.stage(entry.name);
     const bool wants_before = handle.table->when == QUERN_STAGE_BEFORE_RANGES;
     if (wants_before == ranged)
-      throw config.error(entry.pointer, fmt::format("the stage '{}' stands {} 'quantize' in a pipeline", entry.name, wants_before ? "before" : "after"), true);
+      throw config.error(entry.pointer, fmt::format("the stage '{}' has to stand {} 'quantize'", entry.name, wants_before ? "before" : "after"), true);
     (ranged ? after : before).push_back({std::move(handle), &entry});
   }
 }
@@ -71,11 +71,10 @@ void judge(Config& config, const PreparedNetwork& p, const Graph& float_graph, c
   std::unique_ptr<Dataset> evaluation;
   std::unique_ptr<Metric> metric_float, metric_quantized;
   if (config.evaluation) {
-    evaluation = open_dataset(*config.evaluation, config.folder, input_specs(p.graph));
-    if (!config.metric.is_null()) {
-      metric_float = make_metric(config.metric);
-      metric_quantized = make_metric(config.metric);
-    }
+    auto opened = open_evaluation(config, input_specs(p.graph));
+    evaluation = std::move(opened.data);
+    metric_float = std::move(opened.metric);
+    if (metric_float) metric_quantized = make_metric(config.metric);
   }
   if (evaluation) config.effective["data"].at("evaluation").as_object()["samples"] = evaluation->size();
   const Dataset& data = evaluation ? *evaluation : calibration;
@@ -128,12 +127,12 @@ QuantizePlan plan(Config& config, PluginRegistry& registry) {
   std::vector<std::string> warnings;
   QuantizePlan out;
   int64_t samples = 0;
-  if (config.calibration) samples = open_dataset(*config.calibration, config.folder, input_specs(p.graph))->size();
-  else throw config.error("/data", "to quantize, data.calibration is needed");
+  samples = open_calibration(config, p.graph, config.thread_count(), warnings)->size();
   out.passes.push_back({"rewritten float against the file's", std::min(rewrite_check_samples, samples)});
   for (const auto& stage : before) out.passes.push_back({"statistics for " + stage.entry->name, samples});
   out.passes.push_back({"statistics", samples});
-  if (config.evaluation) out.passes.push_back({"evaluation", open_dataset(*config.evaluation, config.folder, input_specs(p.graph))->size()});
+  const auto evaluation = open_evaluation(config, input_specs(p.graph));
+  if (evaluation.data) out.passes.push_back({"evaluation", evaluation.data->size()});
   else out.passes.push_back({"signal to noise at the outputs", std::min(sqnr_samples, samples)});
   for (const auto& stage : config.stages) out.stages.push_back(stage.name);
   out.placement = std::move(p.placement);
@@ -161,6 +160,7 @@ RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& o
   {
     auto stage = progress.stage("check data");
     data = open_calibration(config, p.graph, threads, r.warnings);
+    if (options.evaluate) open_evaluation(config, input_specs(p.graph));  // a slip there must not show after the work
   }
   r.calibration_samples = data->size();
   config.effective["data"].at("calibration").as_object()["samples"] = data->size();

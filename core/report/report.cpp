@@ -64,6 +64,10 @@ json::object unit_json(const Graph& graph, const PlacedUnit& u) {
                       {"operands", std::move(operands)}, {"output", std::move(output)}, {"reason", u.reason}};
 }
 
+std::string size_text(int64_t bytes) {
+  return bytes < 1'000'000 ? fmt::format("{:.1f} kB", static_cast<double>(bytes) / 1e3) : fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6);
+}
+
 double ratio(int64_t a, int64_t b) { return b > 0 ? static_cast<double>(a) / static_cast<double>(b) : 0; }
 
 }  // namespace
@@ -124,7 +128,7 @@ json::object report_json(const Config& config, const RunResult& r) {
   return out;
 }
 
-std::string summary_text(const RunResult& r, const fs::path& folder) {
+std::string summary_text(const Config& config, const RunResult& r) {
   std::string s;
   const IntegerModel& m = r.integer;
   s += fmt::format("target     {} ({}), preset {}\n", r.target, r.profile, r.preset.empty() ? "none" : r.preset);
@@ -137,10 +141,10 @@ std::string summary_text(const RunResult& r, const fs::path& folder) {
   }
   double worst = 0;
   for (const auto& c : r.rewrite_checks) worst = std::max(worst, c.max_value > 0 ? c.max_difference / c.max_value : 0);
-  s += fmt::format("rewrite    largest difference {:.1e} of the largest value, {} samples\n", worst, r.rewrite_samples);
+  s += fmt::format("rewriting  changed the float outputs by {:.1e} of their largest value at most ({} samples)\n", worst, r.rewrite_samples);
   size_t kept = 0, corrections = 0;
   for (const auto& l : r.stage_lines) { ++corrections; kept += l.after < l.before; }
-  if (corrections > 0) s += fmt::format("stages     {} decisions, {} improved the measured error\n", corrections, kept);
+  if (corrections > 0) s += fmt::format("stages     {} changes tried, {} lowered the measured error (report.json names them)\n", corrections, kept);
   for (const auto& n : m.notes) s += fmt::format("note       '{}': {}\n", n.node, n.text);
   if (r.evaluated) {
     if (!r.metric.empty())
@@ -148,7 +152,11 @@ std::string summary_text(const RunResult& r, const fs::path& folder) {
     for (const auto& q : r.sqnr)
       s += std::isfinite(q.db) ? fmt::format("SQNR       {}: {:.1f} dB\n", q.output, q.db) : fmt::format("SQNR       {}: equal\n", q.output);
   }
-  s += fmt::format("written    {}\n", folder.string());
+  std::error_code error, other;
+  const auto float_size = fs::file_size(config.model, error), integer_size = fs::file_size(config.output / "package" / "data.bin", other);
+  if (!error && !other)  // weights, tables and parameters; the rest of the package describes them
+    s += fmt::format("size       {} float, {} of integers\n", size_text(static_cast<int64_t>(float_size)), size_text(static_cast<int64_t>(integer_size)));
+  s += fmt::format("written    {}\n", config.output.string());
   return s;
 }
 

@@ -16,7 +16,7 @@ json::object report_json(const Config& config, const RunResult& result);
 // Its objects "units", "quantizers" and "float_nodes"; before ranges are set, without types and scales.
 json::object placement_json(const Graph& graph, const Placement& placement);
 // Ten lines or so for the terminal.
-std::string summary_text(const RunResult& result, const fs::path& folder);
+std::string summary_text(const Config& config, const RunResult& result);
 // For --dry-run.
 std::string plan_text(const Config& config, const QuantizePlan& plan);
 json::object plan_json(const Config& config, const QuantizePlan& plan);
