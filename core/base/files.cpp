@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "core/base/error.hpp"
 
@@ -87,9 +89,10 @@ StagedFolder::StagedFolder(fs::path final_path) {
   std::error_code error;
   fs::create_directories(final_.parent_path(), error);
   if (error) throw io_error("can't be created", final_.parent_path(), error.value());
-  if (fs::exists(final_, error) && !fs::is_directory(final_, error))
+  inside_ = fs::exists(final_, error);
+  if (inside_ && !fs::is_directory(final_, error))
     throw Error(ErrorCode::io, "exists and is not a folder; give another one with -o").at_file(final_path.string());
-  staging_ = final_.string() + fmt::format(".{}.partial", ::getpid());
+  staging_ = inside_ ? final_ / fmt::format(".quern.{}.partial", ::getpid()) : fs::path(final_.string() + fmt::format(".{}.partial", ::getpid()));
   fs::remove_all(staging_, error);
   fs::create_directory(staging_, error);
   if (error) throw io_error("can't be created", staging_, error.value());
@@ -102,20 +105,40 @@ StagedFolder::~StagedFolder() {
 
 void StagedFolder::commit() {
   std::error_code error;
-  const fs::path aside = final_.string() + fmt::format(".{}.old", ::getpid());
-  const bool had_one = fs::exists(final_, error);
-  if (had_one) {
-    fs::rename(final_, aside, error);
-    if (error) throw io_error("can't be replaced", final_, error.value());
+  if (!inside_) {
+    fs::rename(staging_, final_, error);
+    if (error) throw io_error("can't be written", final_, error.value());
+    done_ = true;
+    return;
   }
-  fs::rename(staging_, final_, error);
-  if (error) {
+  // Entry by entry: what is replaced waits in the staging folder until all is in place, and goes back if a step fails.
+  const fs::path aside = staging_ / ".replaced";
+  fs::create_directory(aside, error);
+  if (error) throw io_error("can't be written", staging_, error.value());
+  std::vector<fs::path> names, moved_in, moved_out;
+  for (const auto& entry : fs::directory_iterator(staging_))
+    if (entry.path() != aside) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  const auto move = [&](const fs::path& from, const fs::path& to) {
+    fs::rename(from, to, error);
+    if (!error) return;
     const int number = error.value();
-    if (had_one) fs::rename(aside, final_, error);
-    throw io_error("can't be written", final_, number);
+    std::error_code ignored;
+    for (const auto& n : moved_in) fs::rename(final_ / n, staging_ / n, ignored);
+    for (const auto& n : moved_out) fs::rename(aside / n, final_ / n, ignored);
+    throw io_error("can't be written", to, number);
+  };
+  for (const auto& name : names)
+    if (fs::exists(fs::symlink_status(final_ / name, error))) {
+      move(final_ / name, aside / name);
+      moved_out.push_back(name);
+    }
+  for (const auto& name : names) {
+    move(staging_ / name, final_ / name);
+    moved_in.push_back(name);
   }
   done_ = true;
-  if (had_one) fs::remove_all(aside, error);
+  fs::remove_all(staging_, error);
 }
 
 }  // namespace quern

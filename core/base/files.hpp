@@ -32,9 +32,10 @@ std::string read_text(const fs::path& path, size_t limit = size_t{64} << 20);
 void write_file(const fs::path& path, std::span<const std::byte> bytes);
 void write_file(const fs::path& path, std::string_view text);
 
-// A folder that appears under its final name only when commit() is called; removed otherwise.
+// A folder whose content appears only when commit() is called; nothing is left behind otherwise.
 //   StagedFolder out("out/"); write_file(out.path() / "a", ...); out.commit();
-// An existing folder of that name is replaced as one: first moved aside, and put back if the last step fails.
+// A folder that is not there yet appears as one. Into an existing one the entries are moved: each replaces what has its
+// name, what else lies there stays, and all is as before if a step fails.
 class StagedFolder {
  public:
   explicit StagedFolder(fs::path final_path);
@@ -44,7 +45,7 @@ class StagedFolder {
 
  private:
   fs::path final_, staging_;
-  bool done_ = false;
+  bool inside_ = false, done_ = false;
 };
 
 }  // namespace quern

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "core/base/error.hpp"
 #include "core/onnx/onnx.hpp"
 #include "core/report/report.hpp"
@@ -8,17 +6,14 @@ namespace quern {
 
 namespace {
 
-// A result is replaced as a whole; anything else that lies in a folder is somebody's work.
-void refuse_foreign_files(const fs::path& folder) {
-  static const std::vector<std::string> ours{"effective.yaml", "model.onnx", "package", "report.json"};
+// A result of ours is replaced; a file of somebody's that only has the name of one is not.
+void refuse_to_overwrite(const fs::path& folder) {
   std::error_code error;
-  if (!fs::is_directory(folder, error)) return;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (std::find(ours.begin(), ours.end(), name) == ours.end())
-      throw Error(ErrorCode::io, "holds '" + name + "', which is no result of Quern; the folder would be replaced").at_file(folder.string())
+  if (fs::exists(folder / "package" / "index.json", error)) return;
+  for (const char* name : {"effective.yaml", "model.onnx", "package", "report.json"})
+    if (fs::exists(fs::symlink_status(folder / name, error)))
+      throw Error(ErrorCode::io, std::string("holds '") + name + "', which is no result of Quern and would be replaced").at_file(folder.string())
           .hint("give another folder with -o, or move that file away");
-  }
 }
 
 }  // namespace
@@ -26,7 +21,7 @@ void refuse_foreign_files(const fs::path& folder) {
 OutputFolder::OutputFolder(const fs::path& folder) {
   final_ = fs::absolute(folder).lexically_normal();
   if (!final_.has_filename()) final_ = final_.parent_path();
-  refuse_foreign_files(final_);
+  refuse_to_overwrite(final_);
   std::error_code ignored;
   for (fs::path p = final_.parent_path(); !p.empty() && !fs::exists(p, ignored); p = p.parent_path()) created_.push_back(p);
   try {

@@ -77,8 +77,16 @@ TEST_F(Files, StagedFolderAppearsWhole) {
     write_file(s.path() / "b", std::string_view("2"));
     s.commit();
   }
-  EXPECT_FALSE(fs::exists(folder / "out" / "a"));
+  EXPECT_EQ(read_text(folder / "out" / "a"), "1");  // what has another name stays
   EXPECT_EQ(read_text(folder / "out" / "b"), "2");
+  {
+    StagedFolder s(folder / "out");
+    fs::create_directory(s.path() / "a");  // a folder in the place of a file
+    write_file(s.path() / "a" / "c", std::string_view("3"));
+    s.commit();
+  }
+  EXPECT_EQ(read_text(folder / "out" / "a" / "c"), "3");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder / "out"), {}), 2);
   EXPECT_EQ(entries(), 1u);
 }
 

@@ -221,12 +221,21 @@ TEST_F(Cli, AFailureLeavesNoParentFoldersAndKeepsAnOldResult) {
   expect_failure({"quantize", at("c.yaml"), "-o", at("new/deep/out")}, 3, {});
   fs::create_directory(folder.path / "out");
   write_file(folder.path / "out" / "report.json", std::string_view("kept"));
-  expect_failure({"quantize", at("c.yaml")}, 3, {});
+  expect_failure({"quantize", at("c.yaml")}, 7, {"report.json", "no result of Quern"});
   EXPECT_EQ(read_text(folder.path / "out" / "report.json"), "kept");
-  // Somebody's own files are not replaced.
+}
+
+TEST_F(Cli, SomebodysOwnFilesStay) {
+  fs::create_directory(folder.path / "out");
   write_file(folder.path / "out" / "thesis.tex", std::string_view("years of work"));
-  expect_failure({"quantize", at("c.yaml")}, 7, {"thesis.tex"});
-  expect_failure({"quantize", at("c.yaml"), "-o", folder.path.string()}, 7, {"no result of Quern"});
+  for (int round = 0; round < 2; ++round) {  // the second replaces the result of the first
+    const Outcome r = quern_command({"quantize", at("c.yaml")}, folder.path);
+    EXPECT_EQ(r.code, 0) << r.err;
+  }
+  EXPECT_EQ(read_text(folder.path / "out" / "thesis.tex"), "years of work");
+  EXPECT_EQ(names_in(folder.path / "out").size(), 7u);  // four results, two files of the package, the thesis
+  // The float model would be replaced by the quantized one.
+  expect_failure({"quantize", at("c.yaml"), "-o", folder.path.string()}, 7, {"model.onnx", "no result of Quern"});
 }
 
 TEST_F(Cli, CtrlCLeavesNothing) {
