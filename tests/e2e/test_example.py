@@ -92,7 +92,7 @@ class Example(common.Case):
                              f"pipeline.quantize.ignored={{operations: [{', '.join(operations)}]}}")
 
     def test_the_package_says_all_that_is_needed(self):
-        """About a hundred lines of numpy recompute every integer from the package alone."""
+        """Some lines of numpy recompute every integer from the package alone."""
         out = self.quantize()
         with np.load(os.path.join(common.EXAMPLE, "data.npz")) as data:
             x = data["x_eval"][:100]

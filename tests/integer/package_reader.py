@@ -4,14 +4,15 @@
 
 --all writes every value inside as well.
 
-About a hundred lines of numpy that share nothing with Quern: what they compute must be, byte for byte, what
+About 150 lines of numpy that share nothing with Quern: what they compute must be, byte for byte, what
 `quern run --as integer` writes. Convolution, dense, pooling, element-wise and data movement, with any stage list."""
 import json
 import sys
 
 import numpy as np
 
-DTYPES = {"f32": np.float32, "u8": np.uint8, "s8": np.int8, "s16": np.int16, "u16": np.uint16, "s32": np.int32, "s64": np.int64, "bool": np.bool_}
+DTYPES = {"f32": np.float32, "u8": np.uint8, "s8": np.int8, "u16": np.uint16, "s16": np.int16, "s32": np.int32, "s64": np.int64,
+          "bool": np.bool_}
 
 
 class Package:
@@ -29,11 +30,9 @@ def fma32(a, b, c):
     """One rounding: the product is exact in double, the sum is rounded to odd, so the last step to f32 is the only one."""
     p, c = a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)
     s = p + c
-    t = s - p
-    error = (p - (s - t)) + (c - t)
-    even = (s.view(np.int64) & 1) == 0
-    toward = np.where(error > 0, np.inf, -np.inf)
-    return np.where((error != 0) & even, np.nextafter(s, toward), s).astype(np.float32)
+    error = (p - (s - (s - p))) + (c - (s - p))
+    toward = np.nextafter(s, np.where(error > 0, np.inf, -np.inf))
+    return np.where((error != 0) & (s.view(np.int64) % 2 == 0), toward, s).astype(np.float32)
 
 
 def round_to(value, rule):  # float64 in, int64 out
@@ -43,22 +42,18 @@ def round_to(value, rule):  # float64 in, int64 out
     return (np.rint(value) if rule == "half_even" else floor + np.where(up[rule], value != floor, 0)).astype(np.int64)
 
 
-def stages(steps, v, unit, names, axis, tensors=None, window=None, role=None):
+def stages(steps, v, names, axis, tensors=None, window=None, role=None):
     """Runs a stage list on an int64 or float32 array; per-channel tables lie along `axis`."""
     def operand(o):
-        if not isinstance(o, str):
-            return np.asarray(o)
-        sign = -1 if o.startswith("-") else 1
-        o = o.lstrip("-")
-        if o.startswith("@"):
-            return tensors[o[1:]]
-        if o == "#window":
-            return window
+        if not isinstance(o, str): return np.asarray(o)
+        if o.startswith("@"): return tensors[o[1:]]
+        if o == "#window": return window
+        sign, o = (-1, o[1:]) if o.startswith("-") else (1, o)
         t = names[o.replace("in*", role or "in*")]
         return sign * (t.reshape(-1, *[1] * (v.ndim - 1 - axis)) if t.size > 1 else t.reshape(()))
 
     for step in steps:
-        if step.get("when", None) not in (None, "") and step["when"].replace("in*", role or "in*") not in names:
+        if "when" in step and step["when"].replace("in*", role or "in*") not in names:
             continue
         (kind, arg), = [(k, a) for k, a in step.items() if k not in ("when", "width")]
         args = [operand(a) for a in arg] if isinstance(arg, list) else [operand(arg)] if not isinstance(arg, dict) else []
@@ -101,7 +96,7 @@ def run_unit(pkg, unit, inputs):
     rules = contract.get("operands", {})
     wide = lambda a: a if a.dtype == np.float32 else a.astype(np.int64)
     pre = lambda role, axis: stages(rules.get(role, rules.get("in*" if role[:2] == "in" and role[2:].isdigit() else role, [])),
-                                    wide(operands[role]), unit, names, axis, role=role)
+                                    wide(operands[role]), names, axis, role=role)
     attrs = {k: next(iter(a.values())) for k, a in main.get("attributes", {}).items()}
     form, axis, window = contract["form"], 1, None
     spatial = operands["input"].ndim - 2 if "input" in operands else 0
@@ -134,27 +129,25 @@ def run_unit(pkg, unit, inputs):
         dims = [v.shape[0] if d < 0 and i == 0 else d for i, d in enumerate(unit["output"]["dims"])]
         v = v.transpose(attrs["perm"]) if main["op"] == "Transpose" else v.reshape(dims)
     extra = {r: pre(r, 1) for r in operands if r == "residual"}
-    return stages(contract["post"], v, unit, names, axis, extra, window).astype(DTYPES[unit["output"]["dtype"]])
+    return stages(contract["post"], v, names, axis, extra, window).astype(DTYPES[unit["output"]["dtype"]])
 
 
 def main(folder, source, target, extent=""):
     pkg = Package(folder)
     values = {v["name"]: pkg.tensor(v["constant"]) for v in pkg.index["values"] if "constant" in v}
+    types = {v["name"]: DTYPES[v["dtype"]] for v in pkg.index["values"] if "dtype" in v}
     values.update(np.load(source))
     for node in pkg.index["nodes"]:
-        inputs = [values[n] for n in node["inputs"]]
+        inputs, out, p = [values[n] for n in node["inputs"]], node["outputs"][0], node.get("params")
         if node["op"] == "Unit":
-            values[node["outputs"][0]] = run_unit(pkg, node["unit"], inputs)
-            continue
-        p = node.get("params")
-        if p is None:
-            raise SystemExit(f"float node {node['name']} ({node['op']}) is not part of this reader")
-        scale, zero = np.float32(p["scale"][0]), p["zero_point"][0]
-        if node["op"] == "Quantize":
-            q = np.rint((inputs[0] / scale).astype(np.float64)) + zero
-            values[node["outputs"][0]] = np.clip(q, p["qmin"], p["qmax"]).astype(DTYPES[[v for v in pkg.index["values"] if v["name"] == node["outputs"][0]][0]["dtype"]])
+            values[out] = run_unit(pkg, node["unit"], inputs)
+        elif node["op"] == "Quantize":
+            q = np.rint((inputs[0] / np.float32(p["scale"][0])).astype(np.float64)) + p["zero_point"][0]
+            values[out] = np.clip(q, p["qmin"], p["qmax"]).astype(types[out])
+        elif node["op"] == "Dequantize":
+            values[out] = (inputs[0].astype(np.int64) - p["zero_point"][0]).astype(np.float32) * np.float32(p["scale"][0])
         else:
-            values[node["outputs"][0]] = (inputs[0].astype(np.int64) - zero).astype(np.float32) * scale
+            raise SystemExit(f"float node {node['name']} ({node['op']}) is not part of this reader")
     np.savez(target, **{n: values[n] for n in (values if extent == "--all" else pkg.index["outputs"])})
 
 
