@@ -24,7 +24,7 @@ using alignment::Layer;
 
 constexpr int largest_exponent = 12;          // factors up to 4096; beyond that a channel is noise
 constexpr double activation_levels = 255, weight_levels = 254;
-constexpr double least_gain = 0.05;           // of the expected noise, below which nothing is touched
+constexpr double least_gain = 0.5;            // the estimate is good to a factor of about two: less than that is left alone
 
 std::vector<float> floats(const GraphView& graph, int32_t value) {
   const quern_tensor t = graph.constant(value);
