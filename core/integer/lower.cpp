@@ -208,9 +208,8 @@ class Lowering {
     }
     node.outputs = {out};
     for (NodeId id : placed.members) {
-      const auto& origin = graph_.node(id).origin;
-      node.origin.push_back(graph_.node(id).name);
-      node.origin.insert(node.origin.end(), origin.begin(), origin.end());
+      for (const auto& name : graph_.node(id).origin.empty() ? std::vector<std::string>{graph_.node(id).name} : graph_.node(id).origin)
+        node.origin.push_back(name);
     }
     node.payload = unit;
     model_.graph.add_node(std::move(node));
