@@ -95,8 +95,5 @@ function(quern_room_tests name)
   add_executable(quern_${target}_tests ${sources})
   target_link_libraries(quern_${target}_tests PRIVATE ${ARG_LIBS} GTest::gtest_main GTest::gmock)
   target_include_directories(quern_${target}_tests PRIVATE ${PROJECT_SOURCE_DIR})
-  # Where things are, for tests; through the environment, so that no path of a machine is compiled in.
-  gtest_discover_tests(quern_${target}_tests DISCOVERY_TIMEOUT 120 DISCOVERY_MODE PRE_TEST
-    TEST_PREFIX "${name}." PROPERTIES TIMEOUT 300
-    ENVIRONMENT "QUERN_SOURCE_DIR=${PROJECT_SOURCE_DIR};QUERN_BUILD_DIR=${CMAKE_BINARY_DIR};OMP_NUM_THREADS=1;OMP_WAIT_POLICY=passive")
+  gtest_discover_tests(quern_${target}_tests DISCOVERY_TIMEOUT 120 DISCOVERY_MODE PRE_TEST TEST_PREFIX "${name}." PROPERTIES TIMEOUT 300)
 endfunction()
