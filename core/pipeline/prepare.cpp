@@ -175,7 +175,12 @@ PreparedNetwork prepare(Config& config, PluginRegistry& registry) {
     }
   }
   // Unknown operators are named all at once, before anything is run.
-  Engine check(p.graph, {.providers = {onednn_provider(), own_float_provider()}});
+  try {
+    Engine check(p.graph, {.providers = {onednn_provider(), own_float_provider()}});
+  } catch (Error& e) {
+    if (e.file().empty()) e.set_file(config.model.string());
+    throw;
+  }
   try {
     p.placement = place(p.graph, p.rules, config.placement);
   } catch (Error& e) {

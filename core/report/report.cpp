@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace quern {
@@ -63,6 +64,9 @@ json::object unit_json(const Graph& graph, const PlacedUnit& u) {
   return json::object{{"nodes", names(graph, u.members)}, {"config", u.config}, {"contract", u.contract}, {"pattern", u.pattern},
                       {"operands", std::move(operands)}, {"output", std::move(output)}, {"reason", u.reason}};
 }
+
+// Four decimals, or as many digits where these would show nothing.
+std::string figure(double v) { return v != 0 && std::fabs(v) < 0.01 ? fmt::format("{:.4g}", v) : fmt::format("{:.4f}", v); }
 
 std::string size_text(int64_t bytes) {
   return bytes < 1'000'000 ? fmt::format("{:.1f} kB", static_cast<double>(bytes) / 1e3) : fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6);
@@ -134,11 +138,24 @@ std::string summary_text(const Config& config, const RunResult& r) {
   s += fmt::format("target     {} ({}), preset {}\n", r.target, r.profile, r.preset.empty() ? "none" : r.preset);
   s += fmt::format("integer    {} of {} nodes, {:.2f} % of multiply-accumulates\n", m.integer_nodes, m.integer_nodes + m.float_nodes,
                    100 * ratio(m.integer_macs, m.total_macs));
-  size_t shown = 0;
+  // Float nodes by operator and reason, the most frequent first.
+  struct Kept { std::string op, name, reason; size_t nodes = 0; };
+  std::vector<Kept> kept_float;
   for (const auto& f : r.placement.floats) {
-    if (++shown > 5) { s += fmt::format("           and {} more (report.json)\n", r.placement.floats.size() - 5); break; }
-    s += fmt::format("float      {} '{}': {}\n", r.graph.node(f.node).op, r.graph.node(f.node).name, f.reason);
+    const Node& n = r.graph.node(f.node);
+    const auto same = std::find_if(kept_float.begin(), kept_float.end(), [&](const Kept& k) { return k.op == n.op && k.reason == f.reason; });
+    if (same == kept_float.end()) kept_float.push_back({n.op, n.name, f.reason, 1});
+    else ++same->nodes;
   }
+  std::stable_sort(kept_float.begin(), kept_float.end(), [](const Kept& a, const Kept& b) { return a.nodes > b.nodes; });
+  size_t shown = 0;
+  for (size_t i = 0; i < std::min<size_t>(kept_float.size(), 6); ++i) {
+    const Kept& k = kept_float[i];
+    shown += k.nodes;
+    s += fmt::format("float      {} {}: {}\n", k.nodes == 1 ? k.op : fmt::format("{} x {}", k.nodes, k.op),
+                     k.nodes == 1 ? fmt::format("'{}'", k.name) : fmt::format("('{}', ...)", k.name), k.reason);
+  }
+  if (shown < r.placement.floats.size()) s += fmt::format("           and {} more nodes (report.json)\n", r.placement.floats.size() - shown);
   double worst = 0;
   for (const auto& c : r.rewrite_checks) worst = std::max(worst, c.max_value > 0 ? c.max_difference / c.max_value : 0);
   s += fmt::format("rewriting  changed the float outputs by {:.1e} of their largest value at most ({} samples)\n", worst, r.rewrite_samples);
@@ -148,7 +165,7 @@ std::string summary_text(const Config& config, const RunResult& r) {
   for (const auto& n : m.notes) s += fmt::format("note       '{}': {}\n", n.node, n.text);
   if (r.evaluated) {
     if (!r.metric.empty())
-      s += fmt::format("{:<10} float {:.4f}, quantized {:.4f} on {} samples\n", r.metric, r.metric_float, r.metric_quantized, r.evaluation_samples);
+      s += fmt::format("{:<10} float {}, quantized {} on {} samples\n", r.metric, figure(r.metric_float), figure(r.metric_quantized), r.evaluation_samples);
     for (const auto& q : r.sqnr)
       s += std::isfinite(q.db) ? fmt::format("SQNR       {}: {:.1f} dB\n", q.output, q.db) : fmt::format("SQNR       {}: equal\n", q.output);
   }
