@@ -147,8 +147,17 @@ int run_command(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e);
-    return code == 0 ? 0 : static_cast<int>(ErrorCode::usage);
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    const auto verbs = app.get_subcommands();
+    const std::string help = verbs.empty() ? "`quern --help` lists the verbs" : fmt::format("`quern {} --help` lists the options", verbs.front()->get_name());
+    std::vector<std::string> options;
+    if (!verbs.empty())
+      for (const CLI::Option* o : verbs.front()->get_options())
+        for (const auto& name : o->get_lnames()) options.push_back("--" + name);
+    for (const auto& word : app.remaining(true))
+      if (word.starts_with("-"))
+        throw Error(ErrorCode::usage, fmt::format("there is no option '{}' here{}", word, did_you_mean(word.substr(0, word.find('=')), options))).hint(help);
+    throw Error(ErrorCode::usage, e.what()).hint(help);
   }
   log::set_level(log_level);
   watch_signals();

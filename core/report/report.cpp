@@ -158,7 +158,8 @@ std::string summary_text(const Config& config, const RunResult& r) {
   if (shown < r.placement.floats.size()) s += fmt::format("           and {} more nodes (report.json)\n", r.placement.floats.size() - shown);
   double worst = 0;
   for (const auto& c : r.rewrite_checks) worst = std::max(worst, c.max_value > 0 ? c.max_difference / c.max_value : 0);
-  s += fmt::format("rewriting  changed the float outputs by {:.1e} of their largest value at most ({} samples)\n", worst, r.rewrite_samples);
+  if (worst == 0) s += fmt::format("rewriting  left the float outputs as they were ({} samples)\n", r.rewrite_samples);
+  else s += fmt::format("rewriting  changed the float outputs by {:.1e} of their largest value at most ({} samples)\n", worst, r.rewrite_samples);
   size_t kept = 0, corrections = 0;
   for (const auto& l : r.stage_lines) { ++corrections; kept += l.after < l.before; }
   if (corrections > 0) s += fmt::format("stages     {} changes tried, {} lowered the measured error (report.json names them)\n", corrections, kept);

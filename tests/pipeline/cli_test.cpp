@@ -100,7 +100,7 @@ TEST_F(Cli, HelpVersionAndUnknownWords) {
   expect_failure({"quantise"}, 2, {"no verb 'quantise'", "did you mean 'quantize'"});
   expect_failure({}, 2, {"subcommand is required"});
   expect_failure({"quantize"}, 2, {"config is required"});
-  expect_failure({"quantize", at("c.yaml"), "--thread", "x"}, 2, {"--thread"});
+  expect_failure({"quantize", at("c.yaml"), "--thread", "x"}, 2, {"no option '--thread'", "did you mean '--threads'", "quern quantize --help"});
   expect_failure({"run", at("model.onnx"), "--inputs", at("data.npz"), "--outputs", at("o.npz"), "--as", "flaot"}, 2, {"did you mean 'float'"});
   expect_failure({"schema", "rule"}, 2, {"did you mean 'rules'"});
 }
