@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The test suite under sanitizers: scripts/sanitize.sh [asan|tsan] [ctest arguments ...]. Not part of CI: a build takes minutes.
+#
+# asan: address and undefined behaviour, everything. tsan: threads, the rooms that use them; with one OpenMP thread, since
+# libgomp is not instrumented and reports races that are none.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+kind=${1:-asan}
+shift || true
+
+scripts/setup.sh --tests
+[ -x .venv-tests/bin/python ] && export QUERN_PYTHON="$PWD/.venv-tests/bin/python"
+scripts/build.sh "$kind" -DQUERN_TESTS=ON
+export OMP_NUM_THREADS=1
+case "$kind" in
+  asan)
+    # Leaks are looked for in our own code; dlopen'ed plugins are never unloaded by design.
+    export ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=1"
+    export UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
+    # Out-of-tree builds link without the sanitizer's runtime; size limits do not fit its shadow memory.
+    exec ctest --preset asan --exclude-regex 'plugin.out_of_tree' "$@"
+    ;;
+  tsan)
+    export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1"
+    exec ctest --preset tsan --tests-regex '^(base|engine|statistics|dataset|pipeline|plugin)\.' --exclude-regex 'plugin.out_of_tree' "$@"
+    ;;
+  *)
+    echo "sanitize: asan or tsan, not '$kind'" >&2
+    exit 2
+    ;;
+esac
