@@ -1,9 +1,11 @@
-// Fast bias correction. Rounding the weights of a layer shifts the mean of its output; the bias can take the shift back.
+// Bias correction. Quantizing shifts the mean of a layer's output; the bias can take the shift back.
 //
 // For every Conv, Gemm and MatMul with quantized, constant weights and a constant bias, in topological order:
-//   shift = mean over positions of (output with float weights - output with quantized weights), both computed by running
+//   shift   fast: mean over positions of (output with float weights - output with quantized weights), both computed by running
 //           the node alone on its mean input (every channel filled with its mean over the calibration data). Padding acts on
 //           both alike, so that only the weights' error is left.
+//           full: mean over samples and positions of (float output - estimated output), with everything before the layer
+//           quantized and corrected as it stands: the error that has piled up on the way is taken back too.
 //   gate    a channel whose shift is larger than `threshold` times the range of its float output is left alone: something
 //           else is wrong there. Relative to the output and not to the bias: a bias of zero is no reason to do nothing.
 //   proof   the error of the layer's output is measured before and after, on `samples` calibration samples, with everything
@@ -18,6 +20,7 @@ namespace {
 using namespace quern_sdk;
 
 struct Settings {
+  bool full = false;
   uint32_t samples = 32;
   double threshold = 0.5;
 };
@@ -25,10 +28,9 @@ struct Settings {
 Settings settings_of(const Json& p) {
   p.only({"mode", "samples", "threshold"}, "bias_correction");
   const std::string mode = p.text("mode", "fast");
-  if (mode == "full")
-    throw Failure(QUERN_UNIMPLEMENTED, "bias_correction: mode 'full' is not in this version; use mode 'fast'");
-  if (mode != "fast") throw Failure(QUERN_INVALID_ARGUMENT, "bias_correction: there is no mode '" + mode + "'; there is fast");
+  if (mode != "fast" && mode != "full") throw Failure(QUERN_INVALID_ARGUMENT, "bias_correction: there is no mode '" + mode + "'; there are fast and full");
   Settings s;
+  s.full = mode == "full";
   const int64_t samples = p.integer("samples", s.samples);
   if (samples < 1 || samples > 1000000) throw Failure(QUERN_INVALID_ARGUMENT, "bias_correction: samples must be from 1 to 1000000");
   s.samples = static_cast<uint32_t>(samples);
@@ -110,7 +112,7 @@ class BiasCorrection {
   static constexpr std::string_view parameters = R"({
     "type": "object", "additionalProperties": false,
     "properties": {
-      "mode": {"enum": ["fast", "full"], "default": "fast", "description": "fast: from the mean input of each layer"},
+      "mode": {"enum": ["fast", "full"], "default": "fast", "description": "fast: from the mean input of each layer; full: from the measured outputs"},
       "samples": {"type": "integer", "minimum": 1, "maximum": 1000000, "default": 32,
                   "description": "calibration samples on which the error is measured before and after"},
       "threshold": {"type": "number", "exclusiveMinimum": 0, "default": 0.5,
@@ -118,11 +120,11 @@ class BiasCorrection {
     }})";
 
   void plan(const Json& p, const GraphView& graph, StatisticsPlan& statistics) {
-    settings_of(p);
+    const Settings settings = settings_of(p);
     for (uint32_t i = 0; i < graph.nodes(); ++i) {
       Layer layer;
       if (!find_layer(graph, i, layer)) continue;
-      statistics.request(layer.input, stat_request(QUERN_STAT_MEAN, layer.input_axis));
+      if (!settings.full) statistics.request(layer.input, stat_request(QUERN_STAT_MEAN, layer.input_axis));
       statistics.request(layer.output, stat_request(QUERN_STAT_MIN_MAX, layer.output_axis));
     }
   }
@@ -176,7 +178,14 @@ class BiasCorrection {
     const std::vector<int64_t> bias_dims(bias_view.dims().begin(), bias_view.dims().end());
 
     std::string why;
-    std::vector<double> shift = shifts(graph, layer, why);
+    std::vector<double> before(bias.size()), after(bias.size()), difference(bias.size());
+    std::vector<double> shift;
+    if (settings.full) {
+      graph.measure(layer.node, settings.samples, before, difference);
+      for (double d : difference) shift.push_back(-d);  // measured: estimated - float
+    } else {
+      shift = shifts(graph, layer, why);
+    }
     if (why.empty() && shift.size() != bias.size()) why = "its bias is not one value per output channel";
     if (!why.empty()) return graph.report(layer.name, "left", why, 0, 0);
 
@@ -198,15 +207,14 @@ class BiasCorrection {
                           gated ? "the shift of " + std::to_string(gated) + " of " + channels + " channels is above the threshold, of the rest zero"
                                 : "rounding its weights does not shift its output", 0, 0);
 
-    std::vector<double> before(bias.size()), after(bias.size()), unused(bias.size());
-    graph.measure(layer.node, settings.samples, before, unused);
+    if (!settings.full) graph.measure(layer.node, settings.samples, before, difference);
     std::vector<float> corrected(bias.size());
     for (size_t c = 0; c < bias.size(); ++c) corrected[c] = static_cast<float>(bias[c] + shift[c]);
 
     Transaction change(graph);
     const OwnTensor first(Span<const float>(corrected.data(), corrected.size()), bias_dims);
     graph.set_constant(layer.bias, first.raw());
-    graph.measure(layer.node, settings.samples, after, unused);
+    graph.measure(layer.node, settings.samples, after, difference);
     // A bias acts on its own channel alone, so the channels can be judged one by one.
     size_t kept = 0, worse = 0;
     double largest = 0;
