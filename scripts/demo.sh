@@ -12,8 +12,8 @@ export OMP_WAIT_POLICY=passive
 
 "$quern" quantize "$config" -o "$out"
 
-value() { "$quern" evaluate "$config" --model "$1" --as "$2" --json | sed -n 's/.*"value": *\([0-9.]*\).*/\1/p'; }
-milliseconds() { "$quern" bench "$1" --as "$2" --batch 1 --threads 1 --json | sed -n 's/.*"median_ms": *\([0-9.e-]*\).*/\1/p'; }
+value() { "$quern" evaluate "$config" --model "$1" --as "$2" --json 2>/dev/null | sed -n 's/.*"value": *\([0-9.]*\).*/\1/p'; }
+milliseconds() { "$quern" bench "$1" --as "$2" --batch 1 --threads 1 --json 2>/dev/null | sed -n 's/.*"median_ms": *\([0-9.e-]*\).*/\1/p'; }
 bytes() { stat -c %s "$1"; }
 
 echo
@@ -26,7 +26,7 @@ if "$quern" verify "$out" --samples 1 >/dev/null 2>&1; then
   echo "1 sample   float      $(milliseconds examples/digits/digits.onnx float) ms"
   echo "           integer    $(milliseconds "$out" integer) ms"
   echo
-  "$quern" verify "$out"
+  "$quern" verify "$out" 2>/dev/null
 else
   echo "           integer    not on this machine:"
   "$quern" verify "$out" --samples 1 || true

@@ -76,8 +76,8 @@ class Provider {
 // Distinct non-absent values entering a group, in order of (member, slot); constants included.
 std::vector<ValueId> group_inputs(const Graph& graph, std::span<const NodeId> members);
 
-// The providers of the host. `float`: oneDNN for Conv, MatMul, Gemm; our own reproducible kernels for the rest, and Quantize,
-// Dequantize, FakeQuantize of the "quern" domain. `interpreter`: units by their contract, sharing no code with any target.
+// The providers of the host: oneDNN for Conv, ConvTranspose, MatMul and Gemm in float; our own reproducible kernels for the
+// rest; units by their contract, sharing no code with any target.
 std::shared_ptr<const Provider> onednn_provider();
 std::shared_ptr<const Provider> own_float_provider();
 std::shared_ptr<const Provider> interpreter_provider();
