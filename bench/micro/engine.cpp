@@ -1,0 +1,64 @@
+// What the engine adds to its kernels: chains of Neg on 8 floats, whose kernels take a few nanoseconds, so that nearly all of
+// the time is the engine's. One thread. `per_node` is the time of a run divided by its nodes; a chain of one shows the cost of
+// a call. `plan` builds the plan of a chain (shapes, groups, kernels, memory), as the first run at a shape does.
+#include "bench/micro/data.hpp"
+#include "core/engine/engine.hpp"
+
+namespace quern::bench {
+namespace {
+
+Graph chain(int64_t nodes) {
+  Graph g;
+  ValueId v = g.add_value("x", DType::f32, Dims{1, 8});
+  g.set_inputs({v});
+  for (int64_t i = 0; i < nodes; ++i) {
+    const ValueId out = g.add_value("v" + std::to_string(i));
+    g.add_node({.name = "n" + std::to_string(i), .op = "Neg", .since_version = 13, .inputs = {v}, .outputs = {out}});
+    v = out;
+  }
+  g.set_outputs({v});
+  return g;
+}
+NamedTensors input() { return {{"x", normal({1, 8})}}; }
+EngineOptions options() { return {.providers = {onednn_provider(), own_float_provider()}}; }
+void per_node(benchmark::State& state) {
+  using benchmark::Counter;
+  state.counters["per_node"] = Counter(static_cast<double>(state.range(0)), Counter::kIsIterationInvariantRate | Counter::kInvert);
+}
+
+void engine_run(benchmark::State& state) {
+  Engine engine(chain(state.range(0)), options());
+  Runner runner = engine.runner();
+  const NamedTensors x = input();
+  for (auto _ : state) benchmark::DoNotOptimize(runner.run(x));
+  per_node(state);
+}
+BENCHMARK(engine_run)->Arg(1)->Arg(16)->Arg(256);
+
+void engine_run_tapped(benchmark::State& state) {  // every value is observed
+  EngineOptions o = options();
+  const Graph g = chain(state.range(0));
+  for (int64_t i = 0; i < state.range(0); ++i) o.taps.insert("v" + std::to_string(i));
+  Engine engine(g, o);
+  Runner runner = engine.runner();
+  const NamedTensors x = input();
+  int64_t seen = 0;
+  for (auto _ : state) runner.run(x, [&](const std::string&, const TensorView& view) { seen += view.count(); });
+  benchmark::DoNotOptimize(seen);
+  per_node(state);
+}
+BENCHMARK(engine_run_tapped)->Arg(256);
+
+void engine_plan(benchmark::State& state) {
+  const Graph g = chain(state.range(0));
+  const NamedTensors x = input();
+  for (auto _ : state) {
+    Engine engine(g, options());
+    benchmark::DoNotOptimize(engine.plan_info(x));
+  }
+  per_node(state);
+}
+BENCHMARK(engine_plan)->Arg(256);
+
+}  // namespace
+}  // namespace quern::bench
