@@ -56,7 +56,6 @@ class OneKernel {
   void run() const { prepared_.kernel->run(in_, out_, const_cast<void*>(workspace_.data()), state_.get()); }
   // Runs it under the benchmark; elements: of the largest tensor that flows.
   void measure(benchmark::State& state) const {
-    const OperatorThreads one(1);
     for (auto _ : state) run();
     int64_t elements = 0, bytes = 0;
     for (const auto* side : {&in_, &out_})
@@ -71,6 +70,8 @@ class OneKernel {
   Dims output_dims() const { return Dims(out_[0].dims.begin(), out_[0].dims.end()); }
 
  private:
+  const OperatorThreads one_{1};  // while the kernel is prepared, too: oneDNN divides the work then
+
   std::span<const int64_t> keep(Dims d) { return dims_.emplace_back(std::move(d)); }
   TensorView lay(DType type, const Dims& dims, Layout layout) {
     Tensor& t = memory_.emplace_back(type, dims);

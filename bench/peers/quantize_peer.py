@@ -58,3 +58,5 @@ if kind == "ort":
     onnx_runtime(rest[0], model, calib, out)
 else:
     nncf_tool(rest[0], rest[1], model, calib, out)
+
+print("peak_kib", next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))

@@ -3,7 +3,8 @@
   bench/peers/run.sh [--networks NAME ...] [--samples N] [--out FILE]
 
 Metric and SQNR are of the integer result: ONNX Runtime's and NNCF's ONNX files in ONNX Runtime, NNCF's IR in OpenVINO, Quern's package by
-its own kernels. Seconds are CPU seconds of the whole quantizing process (user + system, imports included), memory is its peak. Inference is
+its own kernels. Seconds are CPU seconds of the whole quantizing process (user + system, imports included), memory is its peak
+resident size as the kernel counts it for the process itself (VmHWM; what getrusage says is inherited from the parent). Inference is
 the median of interleaved single-thread, batch-1 calls on this machine. SE: standard error of the paired difference to float, in points."""
 import argparse
 import json
@@ -48,7 +49,8 @@ def measured(command):
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         return None, text.strip().splitlines()[-1] if text.strip() else "failed"
-    return (usage.ru_utime + usage.ru_stime, time.time() - begin, usage.ru_maxrss / 1024), ""
+    peak = [line.split()[1] for line in text.splitlines() if line.startswith("peak_kib")]
+    return (usage.ru_utime + usage.ru_stime, time.time() - begin, int(peak[-1]) / 1024 if peak else 0), ""
 
 
 class Ort:
@@ -86,7 +88,7 @@ def milliseconds(call, row, runs=200):
 def quern_outputs(model, kind, x, name, folder):
     np.savez(os.path.join(folder, "in.npz"), **{name: x})
     subprocess.run([QUERN, "run", model, "--inputs", os.path.join(folder, "in.npz"), "--as", kind, "--outputs", os.path.join(folder, "out.npz"), "--each"],
-                   check=True, stdout=subprocess.DEVNULL)
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with np.load(os.path.join(folder, "out.npz")) as out:
         result = out[out.files[0]]
     return result.reshape(len(x), -1)
@@ -127,6 +129,8 @@ def main():
                             f"  evaluation: {{reader: npz, path: data.npz, inputs: {{{json.dumps(reference.name)}: e}}{labels}}}\n"
                             f"metric: {'top1' if y is not None else 'agreement'}\n{options.quern_pipeline}\noutput: quern/\n")
                 cost, why = measured([QUERN, "quantize", config, "-o", out, "--threads", "1"])
+                if cost:
+                    cost = (*cost[:2], json.load(open(os.path.join(out, "report.json")))["timing"]["peak_memory_bytes"] / 2**20)
             else:
                 cost, why = measured([sys.executable, os.path.join(HERE, "quantize_peer.py"), tool, model, os.path.join(folder, "calib.npy"), out])
             if cost is None:

@@ -1,10 +1,11 @@
 #include "core/pipeline/progress.hpp"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 namespace quern {
 namespace {
@@ -27,9 +28,15 @@ void put(const std::string& text) {
 }  // namespace
 
 int64_t peak_memory_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+  // Not getrusage: its figure is inherited through exec from whoever started the process.
+  int64_t kilobytes = 0;
+  if (std::FILE* status = std::fopen("/proc/self/status", "re")) {
+    char line[128];
+    while (std::fgets(line, sizeof line, status))
+      if (std::strncmp(line, "VmHWM:", 6) == 0) kilobytes = std::strtoll(line + 6, nullptr, 10);
+    std::fclose(status);
+  }
+  return kilobytes * 1024;
 }
 
 Progress::Progress(ProgressStyle style) : style_(style) {
