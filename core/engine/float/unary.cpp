@@ -7,29 +7,11 @@
 
 #include "core/engine/float/families.hpp"
 #include "core/engine/float/functions.hpp"
+#include "core/engine/float/mapped.hpp"
 #include "core/engine/float/strided.hpp"
 
 namespace quern::own {
 namespace {
-
-template <class T, class F>
-PreparedKernel mapped(const Op& op, F f) {
-  return op.in_place(Layout::any, [f](const Call& c) { map1<T, T>(c.out[0], c.in[0], f); });
-}
-
-template <class F>
-Made floats(const Op& op, F f) {
-  if (op.type() == DType::f32) return mapped<float>(op, [f](float x) { return f(x); });
-  if (op.type() == DType::f64) return mapped<double>(op, [f](double x) { return f(x); });
-  return {};
-}
-
-template <class F>
-Made in_double(const Op& op, F f) {
-  if (op.type() == DType::f32) return mapped<float>(op, [f](float x) { return static_cast<float>(f(static_cast<double>(x))); });
-  if (op.type() == DType::f64) return mapped<double>(op, f);
-  return {};
-}
 
 template <class T>
 T wrapping_negate(T x) {
@@ -75,11 +57,11 @@ Made exp(const Op& op) {
 Made log(const Op& op) { return in_double(op, [](double x) { return portable::log(x); }); }
 Made sine(const Op& op) { return in_double(op, [](double x) { return sin(x); }); }
 Made cosine(const Op& op) { return in_double(op, [](double x) { return cos(x); }); }
-Made sqrt(const Op& op) { return floats(op, [](auto x) { return std::sqrt(x); }); }
-Made reciprocal(const Op& op) { return floats(op, [](auto x) { return 1 / x; }); }
-Made floor(const Op& op) { return floats(op, [](auto x) { return round_to(x, Round::floor); }); }
-Made ceil(const Op& op) { return floats(op, [](auto x) { return -round_to(-x, Round::floor); }); }
-Made round(const Op& op) { return floats(op, [](auto x) { return round_to(x, Round::half_even); }); }
+Made sqrt(const Op& op) { return plain(op, [](auto x) { return std::sqrt(x); }); }
+Made reciprocal(const Op& op) { return plain(op, [](auto x) { return 1 / x; }); }
+Made floor(const Op& op) { return plain(op, [](auto x) { return round_to(x, Round::floor); }); }
+Made ceil(const Op& op) { return plain(op, [](auto x) { return -round_to(-x, Round::floor); }); }
+Made round(const Op& op) { return plain(op, [](auto x) { return round_to(x, Round::half_even); }); }
 
 template <class T, class F>
 PreparedKernel tested(const Op& op, F f) {
