@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "core/plugin/host.hpp"
+#include "core/plugin/abi_op.hpp"
 
 namespace quern {
 
@@ -75,35 +75,8 @@ Tensor f32_copy(const quern_tensor& t, const std::string& what) {
 }
 
 AttributeStructs::AttributeStructs(const std::map<std::string, Attribute>& attributes) {
-  for (const auto& [name, value] : attributes) {
-    quern_attr a{};
-    set_header(a);
-    a.name = str(name);
-    if (const auto* i = std::get_if<int64_t>(&value)) {
-      a.kind = QUERN_ATTR_INT;
-      a.i = *i;
-    } else if (const auto* f = std::get_if<float>(&value)) {
-      a.kind = QUERN_ATTR_FLOAT;
-      a.f = *f;
-    } else if (const auto* s = std::get_if<std::string>(&value)) {
-      a.kind = QUERN_ATTR_STRING;
-      a.s = str(*s);
-    } else if (const auto* ints = std::get_if<std::vector<int64_t>>(&value)) {
-      a.kind = QUERN_ATTR_INTS;
-      a.ints = ints->data();
-      a.count = static_cast<uint32_t>(ints->size());
-    } else if (const auto* floats = std::get_if<std::vector<float>>(&value)) {
-      a.kind = QUERN_ATTR_FLOATS;
-      a.floats = floats->data();
-      a.count = static_cast<uint32_t>(floats->size());
-    } else if (const auto* tensor = std::get_if<Tensor>(&value)) {
-      a.kind = QUERN_ATTR_TENSOR;
-      a.tensor = &tensors_.emplace_back(*tensor).tensor;
-    } else {
-      continue;  // lists of texts and sub-graphs do not cross the boundary
-    }
-    attributes_.push_back(a);
-  }
+  for (const auto& [name, value] : attributes)
+    if (const auto a = abi_attribute(name, value, [&](const Tensor& t) { return &tensors_.emplace_back(t).tensor; })) attributes_.push_back(*a);
   for (const auto& a : attributes_) pointers_.push_back(&a);
 }
 

@@ -55,7 +55,8 @@ const quern_operand* AbiOp::operand(const UnitOperand& o, const Dims& dims) {
   return &operands_.emplace_back(out);
 }
 
-const quern_attr* AbiOp::attribute(const std::string& name, const Attribute& value) {
+std::optional<quern_attr> abi_attribute(const std::string& name, const Attribute& value,
+                                        const std::function<const quern_tensor*(const Tensor&)>& tensor) {
   auto a = abi_struct<quern_attr>();
   a.name = str_of(name);
   if (const auto* i = std::get_if<int64_t>(&value)) {
@@ -77,11 +78,16 @@ const quern_attr* AbiOp::attribute(const std::string& name, const Attribute& val
     a.floats = floats->data();
   } else if (const auto* t = std::get_if<Tensor>(&value)) {
     a.kind = QUERN_ATTR_TENSOR;
-    a.tensor = &attr_tensors_.emplace_back(tensor(t->type(), t->dims(), t));
+    a.tensor = tensor(*t);
   } else {
-    return nullptr;  // lists of texts and sub-graphs: no operator that runs as integers has them
+    return std::nullopt;
   }
-  return &attrs_.emplace_back(a);
+  return a;
+}
+
+const quern_attr* AbiOp::attribute(const std::string& name, const Attribute& value) {
+  const auto a = abi_attribute(name, value, [&](const Tensor& t) { return &attr_tensors_.emplace_back(tensor(t.type(), t.dims(), &t)); });
+  return a ? &attrs_.emplace_back(*a) : nullptr;
 }
 
 const quern_node* AbiOp::node(const UnitMember& member, const std::vector<std::optional<Dims>>& dims) {

@@ -5,12 +5,19 @@
 //   target.derive(self, profile, op.get(), &sink);
 #pragma once
 #include <deque>
+#include <functional>
+#include <optional>
 #include <vector>
 
 #include "core/plugin/host.hpp"
 #include "core/rules/unit.hpp"
 
 namespace quern {
+
+// An attribute as a plugin sees it; it looks into `name` and `value`. `tensor` gives the struct of a tensor, kept by the caller.
+// none for lists of texts and sub-graphs, which do not cross the boundary.
+std::optional<quern_attr> abi_attribute(const std::string& name, const Attribute& value,
+                                        const std::function<const quern_tensor*(const Tensor&)>& tensor);
 
 class AbiOp {
  public:
