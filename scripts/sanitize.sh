@@ -11,7 +11,7 @@ shift || true
 scripts/setup.sh --tests
 [ -x .venv-tests/bin/python ] && export QUERN_PYTHON="$PWD/.venv-tests/bin/python"
 scripts/build.sh "$kind" -DQUERN_TESTS=ON
-export OMP_NUM_THREADS=1
+export OMP_NUM_THREADS=1 QUERN_SANITIZED=1
 case "$kind" in
   asan)
     # Leaks are looked for in our own code; dlopen'ed plugins are never unloaded by design.
