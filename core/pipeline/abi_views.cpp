@@ -32,9 +32,8 @@ StatisticRequest to_request(const quern_stat_request& r, const std::string& valu
 }
 
 quern_statistic statistic_view(const StatisticRequest& request, const StatisticResult& r) {
-  quern_statistic s{};
-  set_header(s);
-  set_header(s.request);
+  auto s = abi_struct<quern_statistic>();
+  s.request = abi_struct<quern_stat_request>();
   s.request.kind = static_cast<uint32_t>(request.kind);
   s.request.axis = request.axis;
   s.request.quantile = request.quantile;
@@ -53,7 +52,7 @@ quern_statistic statistic_view(const StatisticRequest& request, const StatisticR
 }
 
 TensorStruct::TensorStruct(const Tensor& t) : dims(t.dims()), strides(row_major_strides(t.dims())) {
-  set_header(tensor);
+  tensor = abi_struct<quern_tensor>();
   tensor.data = const_cast<void*>(t.data());
   tensor.bytes = t.bytes();
   tensor.dtype = static_cast<uint32_t>(t.type());

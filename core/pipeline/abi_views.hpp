@@ -7,17 +7,12 @@
 #include "core/base/error.hpp"
 #include "core/graph/graph.hpp"
 #include "core/numeric/quantization.hpp"
+#include "core/plugin/host.hpp"
 #include "core/statistics/statistics.hpp"
 #include "quern/abi.h"
 
 namespace quern {
 
-template <class T> void set_header(T& t) {
-  t.h.struct_size = sizeof(T);
-  t.h.major = QUERN_ABI_MAJOR;
-  t.h.minor = QUERN_ABI_MINOR;
-}
-inline quern_str str(std::string_view text) { return {text.data(), text.size()}; }
 inline std::string_view view(const quern_str& s) { return {s.data ? s.data : "", s.data ? s.size : 0}; }
 
 // Runs f at the boundary: an exception becomes a status made by the host, which keeps what it was (an interruption stays one).

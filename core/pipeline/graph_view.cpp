@@ -19,8 +19,8 @@ struct GraphView::Calls {
       const Node& n = v.node_at(index);
       auto& attributes = v.attributes_[index];
       if (!attributes) attributes = std::make_unique<AttributeStructs>(n.attributes);
-      out->name = str(n.name);
-      out->op = str(n.op);
+      out->name = str_of(n.name);
+      out->op = str_of(n.op);
       out->n_attrs = attributes->size();
       out->attrs = attributes->data();
       out->n_inputs = static_cast<uint32_t>(n.inputs.size());
@@ -35,7 +35,7 @@ struct GraphView::Calls {
       const ValueId id = v.value_at(index);
       const Value& value = v.graph_.value(id);
       const Dims& dims = v.dims_[static_cast<size_t>(id)];
-      out->name = str(value.name);
+      out->name = str_of(value.name);
       out->producer = value.producer == no_node ? -1 : v.index_of_[static_cast<size_t>(value.producer)];
       out->is_constant = value.is_constant();
       out->dtype = static_cast<uint32_t>(value.is_constant() ? value.constant->type() : value.dtype);
@@ -160,7 +160,7 @@ GraphView::GraphView(Graph& graph, Placement& placement, const Dataset& data, in
     const Value& value = graph_.value(static_cast<ValueId>(v));
     dims_[v] = value.is_constant() ? value.constant->dims() : value.shape.value_or(Dims{});
   }
-  set_header(table_);
+  table_ = abi_struct<quern_graph>();
   table_.self = this;
   table_.node_count = Calls::node_count;
   table_.node = Calls::node;
@@ -351,14 +351,13 @@ quern_status* plan_request(void* self, uint32_t value, const quern_stat_request*
 void GraphView::plan(const StageHandle& stage, const json::object& parameters, StatisticsSet& statistics) {
   if (!stage.table->plan) return;
   PlanSink target{graph_, statistics};
-  quern_stat_plan sink{};
-  set_header(sink);
+  auto sink = abi_struct<quern_stat_plan>();
   sink.self = &target;
   sink.request = plan_request;
   const std::string text = to_text(parameters, false);
   planning_ = true;
   statistics_ = nullptr;
-  quern_status* status = stage.table->plan(stage.table->self, str(text), &table_, &sink);
+  quern_status* status = stage.table->plan(stage.table->self, str_of(text), &table_, &sink);
   planning_ = false;
   throw_if_failed(status, stage.plugin, fmt::format("planning the stage '{}'", stage.name));
 }
@@ -371,7 +370,7 @@ void GraphView::run(const StageHandle& stage, const json::object& parameters, co
   statistics_ = &statistics;
   lines_ = &lines;
   tick_ = tick;
-  quern_status* status = stage.table->run(stage.table->self, str(text), &table_);
+  quern_status* status = stage.table->run(stage.table->self, str_of(text), &table_);
   statistics_ = nullptr;
   lines_ = nullptr;
   tick_ = {};

@@ -18,9 +18,9 @@ struct QuantizerStruct {
   std::optional<TensorStruct> weight;
 
   QuantizerStruct(const std::string& value, const TypeRule& type, bool is_weight, int axis, int64_t channels, const Tensor* data) {
-    set_header(view);
-    view.value = str(value);
-    view.type = str(type.name);
+    view = abi_struct<quern_quantizer_view>();
+    view.value = str_of(value);
+    view.type = str_of(type.name);
     view.is_weight = is_weight;
     view.symmetric = type.symmetric();
     view.bits = static_cast<uint32_t>(type.format.bits);
@@ -195,11 +195,10 @@ std::vector<StatisticRequest> RangeFinder::wanted(const Group& group, const std:
   const int64_t channels = axis >= 0 && data ? data->dims().at(static_cast<size_t>(axis)) : 1;
   QuantizerStruct view(value, type, group.weight, axis, channels, group.weight ? data : nullptr);
   RequestList requests{value, {}};
-  quern_request_sink sink{};
-  set_header(sink);
+  auto sink = abi_struct<quern_request_sink>();
   sink.self = &requests;
   sink.request = add_request;
-  throw_if_failed(e.table->requires_statistics(e.table->self, str(group.weight ? weight_parameters_ : activation_parameters_), &view.view, &sink),
+  throw_if_failed(e.table->requires_statistics(e.table->self, str_of(group.weight ? weight_parameters_ : activation_parameters_), &view.view, &sink),
                   e.plugin, fmt::format("asking the range estimator '{}' what it needs", e.name));
   return requests.list;
 }
@@ -271,7 +270,7 @@ void RangeFinder::compute_group(const Group& group, const StatisticsSet& set) {
   std::vector<double> low(channels, 0), high(channels, 0);
   const EstimatorHandle& e = group.weight ? weight_ : activation_;
   const std::string doing = fmt::format("estimating the range of '{}' with '{}'", value, e.name);
-  throw_if_failed(e.table->estimate(e.table->self, str(group.weight ? weight_parameters_ : activation_parameters_), &view.view, pointers.data(),
+  throw_if_failed(e.table->estimate(e.table->self, str_of(group.weight ? weight_parameters_ : activation_parameters_), &view.view, pointers.data(),
                                     static_cast<uint32_t>(pointers.size()), low.data(), high.data()), e.plugin, doing);
   std::vector<Range> observed;
   for (size_t c = 0; c < channels; ++c) {
