@@ -12,7 +12,7 @@ using Perm = std::vector<int64_t>;
 bool is_unary(const Node& n) {
   static const std::set<std::string> ops{"Abs", "Cast", "Ceil", "Celu", "Clip", "Elu", "Erf", "Exp", "Floor", "Gelu",
       "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu", "Round", "Selu",
-      "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Tanh", "ThresholdedRelu"};
+      "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh", "ThresholdedRelu"};
   return n.domain.empty() && ops.count(n.op) != 0;
 }
 

@@ -174,7 +174,7 @@ void add_elementwise_rules(RuleTable& t) {
   t.add({"Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Ceil", "Celu", "Clip", "Cos", "Cosh",
          "CumSum", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Hardmax", "LRN", "LeakyRelu", "Log",
          "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "Mish", "Reciprocal", "Relu", "Round", "Selu",
-         "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus", "Softsign", "Sqrt", "Tan", "Tanh",
+         "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softmax", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh",
          "ThresholdedRelu", "Trilu", "ScatterND", "ScatterElements", "Scatter", "ReverseSequence"}, unary);
   t.add({"Not", "IsNaN", "IsInf"}, unary_boolean);
   t.add("Neg", negate);

@@ -48,6 +48,7 @@ const std::vector<Default>& defaults() {
       {"HardSigmoid", "alpha", 1, any, real(0.2f)},
       {"HardSigmoid", "beta", 1, any, real(0.5f)},
       {"Gelu", "approximate", 1, any, text("none")},
+      {"Swish", "alpha", 1, any, real(1)},
       {"Clip", "min", 1, 10, real(std::numeric_limits<float>::lowest())},
       {"Clip", "max", 1, 10, real(std::numeric_limits<float>::max())},
       {"BatchNormalization", "epsilon", 1, any, real(1e-5f)},

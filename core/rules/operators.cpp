@@ -40,7 +40,7 @@ const std::vector<std::string>& onnx_operators() {
       "Scan", "Scatter", "ScatterElements", "ScatterND", "Selu", "SequenceAt", "SequenceConstruct", "SequenceEmpty",
       "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceMap", "Shape", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh",
       "Size", "Slice", "Softmax", "SoftmaxCrossEntropyLoss", "Softplus", "Softsign", "SpaceToDepth", "Split",
-      "SplitToSequence", "Sqrt", "Squeeze", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Sum", "Tan", "Tanh",
+      "SplitToSequence", "Sqrt", "Squeeze", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Sum", "Swish", "Tan", "Tanh",
       "TfIdfVectorizer", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Unique", "Unsqueeze", "Upsample", "Where",
       "Xor"};
   return names;
@@ -97,7 +97,7 @@ std::optional<Attribute> attribute_default(const std::string& op, const std::str
       {{"Gemm", "alpha"}, 1.0f}, {{"Gemm", "beta"}, 1.0f}, {{"Gemm", "transA"}, int64_t{0}}, {{"Gemm", "transB"}, int64_t{0}},
       {{"Flatten", "axis"}, int64_t{1}}, {{"Gather", "axis"}, int64_t{0}}, {{"Split", "axis"}, int64_t{0}},
       {{"LeakyRelu", "alpha"}, 0.01f}, {{"Elu", "alpha"}, 1.0f}, {{"HardSigmoid", "alpha"}, 0.2f},
-      {{"HardSigmoid", "beta"}, 0.5f}, {{"Gelu", "approximate"}, std::string("none")}, {{"Pad", "mode"}, std::string("constant")},
+      {{"HardSigmoid", "beta"}, 0.5f}, {{"Gelu", "approximate"}, std::string("none")}, {{"Swish", "alpha"}, 1.0f}, {{"Pad", "mode"}, std::string("constant")},
       {{"Resize", "mode"}, std::string("nearest")}, {{"Reshape", "allowzero"}, int64_t{0}},
       {{"DepthToSpace", "mode"}, std::string("DCR")}, {{"Softmax", "axis"}, int64_t{-1}}};
   if (auto it = others.find({op, attribute}); it != others.end()) return it->second;
@@ -132,7 +132,7 @@ bool form_fits(const std::string& domain, const std::string& op, KernelForm form
     return form == KernelForm::move;
   }
   if (one_of(op, {"Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "Erf",
-                  "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Softplus", "Softsign", "Mish", "Sign", "Floor", "Ceil", "Round"})) {
+                  "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Softplus", "Softsign", "Mish", "Swish", "Sign", "Floor", "Ceil", "Round"})) {
     return form == KernelForm::table || form == KernelForm::move;
   }
   return true;

@@ -29,6 +29,7 @@ const Unary unary[] = {
     {"HardSigmoid", 6, [](double x) { return std::fmin(1, std::fmax(0, double(0.2f) * x + 0.5)); }, -5, 5},
     {"HardSwish", 14, [](double x) { return x * std::fmin(1, std::fmax(0, x / 6 + 0.5)); }, -5, 5},
     {"Gelu", 20, [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }, -4, 4},
+    {"Swish", 24, [](double x) { return x / (1 + std::exp(-x)); }, -80, 80},
     {"Abs", 13, [](double x) { return std::fabs(x); }, -5, 5},
     {"Neg", 13, [](double x) { return -x; }, -5, 5},
     {"Sign", 13, [](double x) { return double((x > 0) - (x < 0)); }, -5, 5},

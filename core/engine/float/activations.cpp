@@ -72,6 +72,24 @@ Made sigmoid(const Op& op) {
   return in_double(op, [](double x) { return portable::sigmoid(x); });
 }
 
+Made swish(const Op& op) {
+  const float alpha = op.node().real("alpha", 1.0f);
+  if (op.type() == DType::f32)
+    return op.in_place(Layout::any, [alpha](const Call& c) {
+      map_blocks<float>(c.out[0], c.in[0], [alpha](const float* x, float* y, int64_t n) {
+        constexpr int64_t piece = 256;
+        float minus[piece];
+        for (int64_t i = 0; i < n; i += piece) {
+          const int64_t m = std::min(piece, n - i);
+          for (int64_t j = 0; j < m; ++j) minus[j] = -alpha * x[i + j];
+          portable::exp_array(minus, minus, m);
+          for (int64_t j = 0; j < m; ++j) y[i + j] = x[i + j] / (1.0f + minus[j]);
+        }
+      });
+    });
+  return in_double(op, [alpha = static_cast<double>(alpha)](double x) { return x * portable::sigmoid(alpha * x); });
+}
+
 Made tanh(const Op& op) { return in_double(op, [](double x) { return portable::tanh(x); }); }
 Made erf(const Op& op) { return in_double(op, [](double x) { return portable::erf(x); }); }
 Made softplus_op(const Op& op) { return in_double(op, [](double x) { return softplus(x); }); }
@@ -139,7 +157,7 @@ constexpr Entry entries[] = {
     {"", "Relu", relu}, {"", "LeakyRelu", leaky_relu}, {"", "ThresholdedRelu", thresholded_relu}, {"", "Shrink", shrink},
     {"", "Elu", elu}, {"", "Celu", celu}, {"", "Selu", selu}, {"", "Sigmoid", sigmoid}, {"", "Tanh", tanh}, {"", "Erf", erf},
     {"", "Softplus", softplus_op}, {"", "Mish", mish}, {"", "Softsign", softsign}, {"", "HardSigmoid", hard_sigmoid},
-    {"", "HardSwish", hard_swish}, {"", "Gelu", gelu}, {"", "Clip", clip},
+    {"", "HardSwish", hard_swish}, {"", "Gelu", gelu}, {"", "Clip", clip}, {"", "Swish", swish},
 };
 
 }  // namespace
