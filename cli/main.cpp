@@ -3,6 +3,8 @@
 #include <csignal>
 #include <cstdio>
 #include <functional>
+#include <new>
+#include <system_error>
 #include <unistd.h>
 
 #include "cli/verbs.hpp"
@@ -15,9 +17,10 @@ namespace {
 using namespace quern;
 using namespace quern::cli;
 
-// The first Ctrl-C or SIGTERM asks the work to stop and clean up; a second one does not wait.
+// The first Ctrl-C or SIGTERM asks the work to stop and clean up; a second one does not wait, unless results are just being put
+// into place.
 extern "C" void on_signal(int) {
-  if (cancel_requested()) _exit(static_cast<int>(ErrorCode::interrupted));
+  if (cancel_requested() && !committing()) _exit(static_cast<int>(ErrorCode::interrupted));
   request_cancel();
 }
 
@@ -46,7 +49,7 @@ int run_command(int argc, char** argv) {
   std::string log_level = "info";
   app.add_option("--log-level", log_level, "error, warning, info or debug")->check(CLI::IsMember({"error", "warning", "info", "debug"}))->type_name("LEVEL");
   app.footer("Exit codes: 0 done, 1 a fault of Quern, 2 command line, 3 configuration, 4 model, 5 data, 6 plugin, 7 files, 8 verification\n"
-             "failed, 130 interrupted. More in docs/command.md.");
+             "failed, 9 out of memory, 130 interrupted. More in docs/command.md.");
   std::function<int()> chosen;
 
   QuantizeArguments quantize;
@@ -160,20 +163,29 @@ int run_command(int argc, char** argv) {
     throw Error(ErrorCode::usage, e.what()).hint(help);
   }
   log::set_level(log_level);
-  watch_signals();
+  throw_if_cancelled();
   return chosen ? chosen() : static_cast<int>(ErrorCode::usage);
+}
+
+int out_of_memory() {
+  std::fputs("quern: out of memory\n", stderr);
+  return static_cast<int>(ErrorCode::memory);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  watch_signals();
   try {
     return run_command(argc, argv);
   } catch (const Error& e) {
     std::fprintf(stderr, "quern: %s\n", e.what());
     return static_cast<int>(e.code());
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "quern: out of memory\n");
+    return out_of_memory();
+  } catch (const std::system_error& e) {
+    if (e.code() == std::errc::not_enough_memory) return out_of_memory();
+    std::fprintf(stderr, "quern: an unexpected failure: %s\n", e.what());
   } catch (const std::exception& e) {
     std::fprintf(stderr, "quern: an unexpected failure: %s\n", e.what());
   }

@@ -20,6 +20,7 @@ enum class ErrorCode : int {
   plugin = 6,       // a target or algorithm plugin
   io = 7,           // reading or writing files
   mismatch = 8,     // verification found a difference, compared nothing, or covered too little
+  memory = 9,       // not enough of it
   interrupted = 130 // Ctrl-C, SIGTERM
 };
 

@@ -3,13 +3,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <vector>
+#include <utility>
 
 #include "core/base/error.hpp"
 
@@ -59,86 +59,35 @@ std::string read_text(const fs::path& path, size_t limit) {
 }
 
 void write_file(const fs::path& path, std::span<const std::byte> bytes) {
-  const fs::path temporary = path.string() + fmt::format(".{}.tmp", ::getpid());
-  Descriptor d{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+  struct stat there {};
+  if (::stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode))
+    throw Error(ErrorCode::io, S_ISDIR(there.st_mode) ? "can't be written: it is a folder" : "can't be written: it is not a regular file").at_file(path.string());
+  // The number of the process alone would not do: two containers that share a folder may both be process 1.
+  uint32_t chance = 0;
+  (void)!::getrandom(&chance, sizeof chance, GRND_NONBLOCK);
+  const fs::path temporary = path.string() + fmt::format(".{}-{:08x}.tmp", ::getpid(), chance);
+  Descriptor d{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644)};
   if (d.fd < 0) throw io_error("can't be written", path, errno);
-  auto fail = [&](int number) {
-    ::unlink(temporary.c_str());
-    throw io_error("can't be written", path, number);
-  };
-  size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t n = ::write(d.fd, bytes.data() + done, bytes.size() - done);
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      fail(errno);
+  try {
+    size_t done = 0;
+    while (done < bytes.size()) {
+      const ssize_t n = ::write(d.fd, bytes.data() + done, bytes.size() - done);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) throw io_error("can't be written", path, errno);
+      done += static_cast<size_t>(n);
     }
-    done += static_cast<size_t>(n);
+    if (::fsync(d.fd) != 0 && errno != EINVAL) throw io_error("can't be written", path, errno);
+    // Some file systems (NFS, quotas) say only here that the data did not fit.
+    if (::close(std::exchange(d.fd, -1)) != 0 && errno != EINTR) throw io_error("can't be written", path, errno);
+    if (::rename(temporary.c_str(), path.c_str()) != 0) throw io_error("can't be written", path, errno);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
   }
-  if (::fsync(d.fd) != 0 && errno != EINVAL) fail(errno);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail(errno);
 }
 
 void write_file(const fs::path& path, std::string_view text) {
   write_file(path, std::as_bytes(std::span(text.data(), text.size())));
-}
-
-StagedFolder::StagedFolder(fs::path final_path) {
-  final_ = fs::absolute(final_path).lexically_normal();
-  if (!final_.has_filename()) final_ = final_.parent_path();
-  std::error_code error;
-  fs::create_directories(final_.parent_path(), error);
-  if (error) throw io_error("can't be created", final_.parent_path(), error.value());
-  inside_ = fs::exists(final_, error);
-  if (inside_ && !fs::is_directory(final_, error))
-    throw Error(ErrorCode::io, "exists and is not a folder; give another one with -o").at_file(final_path.string());
-  staging_ = inside_ ? final_ / fmt::format(".quern.{}.partial", ::getpid()) : fs::path(final_.string() + fmt::format(".{}.partial", ::getpid()));
-  fs::remove_all(staging_, error);
-  fs::create_directory(staging_, error);
-  if (error) throw io_error("can't be created", staging_, error.value());
-}
-
-StagedFolder::~StagedFolder() {
-  std::error_code ignored;
-  if (!done_) fs::remove_all(staging_, ignored);
-}
-
-void StagedFolder::commit() {
-  std::error_code error;
-  if (!inside_) {
-    fs::rename(staging_, final_, error);
-    if (error) throw io_error("can't be written", final_, error.value());
-    done_ = true;
-    return;
-  }
-  // Entry by entry: what is replaced waits in the staging folder until all is in place, and goes back if a step fails.
-  const fs::path aside = staging_ / ".replaced";
-  fs::create_directory(aside, error);
-  if (error) throw io_error("can't be written", staging_, error.value());
-  std::vector<fs::path> names, moved_in, moved_out;
-  for (const auto& entry : fs::directory_iterator(staging_))
-    if (entry.path() != aside) names.push_back(entry.path().filename());
-  std::sort(names.begin(), names.end());
-  const auto move = [&](const fs::path& from, const fs::path& to) {
-    fs::rename(from, to, error);
-    if (!error) return;
-    const int number = error.value();
-    std::error_code ignored;
-    for (const auto& n : moved_in) fs::rename(final_ / n, staging_ / n, ignored);
-    for (const auto& n : moved_out) fs::rename(aside / n, final_ / n, ignored);
-    throw io_error("can't be written", to, number);
-  };
-  for (const auto& name : names)
-    if (fs::exists(fs::symlink_status(final_ / name, error))) {
-      move(final_ / name, aside / name);
-      moved_out.push_back(name);
-    }
-  for (const auto& name : names) {
-    move(staging_ / name, final_ / name);
-    moved_in.push_back(name);
-  }
-  done_ = true;
-  fs::remove_all(staging_, error);
 }
 
 }  // namespace quern

@@ -28,24 +28,33 @@ class MappedFile {
 
 std::string read_text(const fs::path& path, size_t limit = size_t{64} << 20);
 
-// Writes to a temporary name beside `path`, flushes, and renames: readers see the old file or the whole new one.
+// Writes to a temporary name beside `path`, flushes, and renames: readers see the old file or the whole new one. What lies at
+// `path` and is no regular file (a device, a pipe) is not replaced.
 void write_file(const fs::path& path, std::span<const std::byte> bytes);
 void write_file(const fs::path& path, std::string_view text);
 
 // A folder whose content appears only when commit() is called; nothing is left behind otherwise.
 //   StagedFolder out("out/"); write_file(out.path() / "a", ...); out.commit();
 // A folder that is not there yet appears as one. Into an existing one the entries are moved: each replaces what has its
-// name, what else lies there stays, and all is as before if a step fails.
+// name, what else lies there stays, and all is as before if a step fails. Of two processes that commit to one folder the later
+// one's entries stay, all of them. What a process that was killed has left is put in order by the next one.
 class StagedFolder {
  public:
   explicit StagedFolder(fs::path final_path);
   ~StagedFolder();
+  StagedFolder(const StagedFolder&) = delete;
+  StagedFolder& operator=(const StagedFolder&) = delete;
   const fs::path& path() const { return staging_; }
   void commit();
 
  private:
   fs::path final_, staging_;
+  int alive_ = -1;  // locked as long as this process is at work here
   bool inside_ = false, done_ = false;
+  void move_entries();
 };
+
+// Whether entries are being moved into place at this moment: a signal handler then waits for the end. Async-signal-safe.
+bool committing() noexcept;
 
 }  // namespace quern

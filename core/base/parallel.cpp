@@ -59,7 +59,11 @@ void parallel_for(int64_t count, int threads, const std::function<void(int64_t, 
     }
   };
   std::vector<std::thread> pool;
-  for (int w = 1; w < threads; ++w) pool.emplace_back(work, w);
+  try {
+    pool.reserve(static_cast<size_t>(threads) - 1);
+    for (int w = 1; w < threads; ++w) pool.emplace_back(work, w);
+  } catch (const std::exception&) {  // no more threads or memory to be had: those that run do the work
+  }
   work(0);
   for (auto& t : pool) t.join();
   if (error) std::rethrow_exception(error);

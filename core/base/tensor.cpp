@@ -51,7 +51,7 @@ namespace {
 std::shared_ptr<void> aligned_zeroed(size_t bytes) {
   size_t rounded = (bytes + 63) / 64 * 64;
   void* p = rounded ? std::aligned_alloc(64, rounded) : std::aligned_alloc(64, 64);
-  if (!p) throw Error(ErrorCode::io, fmt::format("out of memory: {} bytes for a tensor", bytes));
+  if (!p) throw Error(ErrorCode::memory, fmt::format("out of memory: {} bytes for a tensor", bytes));
   std::memset(p, 0, rounded ? rounded : 64);
   return {p, std::free};
 }
@@ -59,6 +59,9 @@ std::shared_ptr<void> aligned_zeroed(size_t bytes) {
 
 Tensor::Tensor(DType type, Dims dims) : type_(type), dims_(std::move(dims)) {
   count_ = element_count(dims_);
+  constexpr size_t most = size_t{1} << 48;  // bytes that an address can name
+  if (size_of(type) && static_cast<size_t>(count_) > most / size_of(type))
+    throw Error(ErrorCode::memory, fmt::format("out of memory: {} elements of {} for a tensor", count_, name_of(type)));
   auto memory = aligned_zeroed(bytes());
   data_ = memory.get();
   owner_ = std::move(memory);

@@ -11,7 +11,7 @@ namespace {
 
 std::shared_ptr<void> allocate(size_t bytes) {
   void* p = std::aligned_alloc(arena_alignment, (bytes + arena_alignment - 1) / arena_alignment * arena_alignment + arena_padding);
-  if (!p) throw Error(ErrorCode::io, "out of memory: " + std::to_string(bytes) + " bytes for weights");
+  if (!p) throw Error(ErrorCode::memory, "out of memory: " + std::to_string(bytes) + " bytes for weights");
   return {p, std::free};
 }
 

@@ -30,7 +30,7 @@ class OnednnProvider final : public Provider {
       if (op == "Gemm") return onednn::prepare_gemm(request, *fused);
       return onednn::prepare_matmul(request, *fused);
     } catch (const dnnl::error& e) {
-      if (e.status == dnnl_out_of_memory) throw Error(ErrorCode::io, "out of memory while preparing " + op);
+      if (e.status == dnnl_out_of_memory) throw Error(ErrorCode::memory, "out of memory while preparing " + op);
       return std::nullopt;  // not for these shapes or attributes
     }
   }

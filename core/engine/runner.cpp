@@ -13,7 +13,7 @@ namespace {
 void* allocate(size_t bytes) {
   const size_t rounded = (bytes + arena_alignment - 1) / arena_alignment * arena_alignment + arena_padding;
   void* p = std::aligned_alloc(arena_alignment, rounded);
-  if (!p) throw Error(ErrorCode::io, "out of memory: " + std::to_string(bytes) + " bytes for the values of a run");
+  if (!p) throw Error(ErrorCode::memory, "out of memory: " + std::to_string(bytes) + " bytes for the values of a run");
   return p;
 }
 
@@ -99,6 +99,8 @@ void Runner::State::run_kernel(const Step& step, size_t index) const {
                      workspace.get(), states[index].get());
   } catch (Error& e) {
     if (e.node().empty()) e.set_node(engine->graph.node(step.members[0]).name);
+    throw;
+  } catch (const std::bad_alloc&) {
     throw;
   } catch (const std::exception& e) {
     throw Error(ErrorCode::internal, std::string("kernel ") + step.kernel_name + " failed: " + e.what())

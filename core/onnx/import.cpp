@@ -21,7 +21,7 @@ auto naming(const std::string& file, F&& body) {
     if (e.file().empty()) e.set_file(file);
     throw;
   } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::model, "there is not enough memory for this model").at_file(file);
+    throw Error(ErrorCode::memory, "out of memory while reading the model").at_file(file);
   } catch (const std::exception& e) {
     throw Error(ErrorCode::internal, fmt::format("reading the model failed: {}", e.what())).at_file(file);
   }

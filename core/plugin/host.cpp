@@ -125,6 +125,7 @@ quern_status* status_of_exception() noexcept {
     throw;
   } catch (const Error& e) {
     const int32_t code = e.code() == ErrorCode::interrupted ? QUERN_CANCELLED
+                         : e.code() == ErrorCode::memory    ? QUERN_RESOURCE_EXHAUSTED
                          : e.code() == ErrorCode::internal  ? QUERN_INTERNAL
                                                             : QUERN_INVALID_ARGUMENT;
     try {
@@ -182,7 +183,8 @@ void throw_if_failed(quern_status* status, const std::string& plugin, const std:
   const std::unique_ptr<quern_status, void (*)(quern_status*)> owned(status, release);
   if (status->code == QUERN_CANCELLED && cancel_requested()) throw_if_cancelled();
   const std::string why = status->message.empty() ? word_for(status->code) : status->message;
-  throw Error(ErrorCode::plugin, fmt::format("plugin {}: {}: {}", plugin, doing, why));
+  const auto code = status->code == QUERN_RESOURCE_EXHAUSTED ? ErrorCode::memory : ErrorCode::plugin;
+  throw Error(code, fmt::format("plugin {}: {}: {}", plugin, doing, why));
 }
 
 }  // namespace quern
