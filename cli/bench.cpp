@@ -1,7 +1,10 @@
 #include <fmt/format.h>
+#include <time.h>
 
 #include <algorithm>
+#include <charconv>
 #include <chrono>
+#include <iostream>
 
 #include "cli/verbs.hpp"
 #include "core/base/error.hpp"
@@ -46,6 +49,38 @@ Tensor make_input(const InputSpec& spec, int64_t batch, const std::vector<std::s
   return t;
 }
 
+// Of all threads of this process; what else runs on the machine hardly counts.
+double process_cpu_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+// For interleaved comparisons with other programs (bench/peers): this process keeps its model warm and runs only when asked.
+int run_paced(Runner& runner, const NamedTensors& inputs, double first) {
+  using clock = std::chrono::steady_clock;
+  print(to_text(json::object{{"first_ms", first}}, false) + "\n");
+  std::string line;
+  while (std::getline(std::cin, line)) {
+    int64_t runs = 0;
+    const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), runs);
+    if (error != std::errc() || end != line.data() + line.size() || runs < 1 || runs > 1'000'000)
+      throw Error(ErrorCode::usage, fmt::format("--paced: '{}' is no number of runs; 1 to 1000000 are possible", line));
+    json::array times;
+    times.reserve(static_cast<size_t>(runs));
+    const double cpu = process_cpu_seconds();
+    for (int64_t i = 0; i < runs; ++i) {
+      throw_if_cancelled();
+      const auto start = clock::now();
+      runner.run(inputs);
+      times.emplace_back(std::chrono::duration<double, std::milli>(clock::now() - start).count());
+    }
+    const double cpu_ms = 1e3 * (process_cpu_seconds() - cpu) / static_cast<double>(runs);
+    print(to_text(json::object{{"ms", std::move(times)}, {"cpu_ms", cpu_ms}}, false) + "\n");
+  }
+  return 0;
+}
+
 }  // namespace
 
 int bench_verb(const BenchArguments& a) {
@@ -56,16 +91,20 @@ int bench_verb(const BenchArguments& a) {
   const int threads = a.thread_count(1);
   set_plugin_threads(threads);
   NamedTensors inputs;
-  for (const auto& spec : model.inputs) inputs.emplace_back(spec.name, make_input(spec, a.batch, a.shapes));
+  if (!a.inputs.empty()) inputs = read_inputs(a.inputs, model.inputs);
+  else
+    for (const auto& spec : model.inputs) inputs.emplace_back(spec.name, make_input(spec, a.batch, a.shapes));
   const auto prepare_start = clock::now();
   Engine engine(std::move(model.graph), {.providers = model.providers, .op_threads = threads});
   Runner runner = engine.runner();
   runner.run(inputs);
   const double first = std::chrono::duration<double, std::milli>(clock::now() - prepare_start).count();
 
+  if (a.paced) return run_paced(runner, inputs, first);
   // Warm up for a tenth of the time, then measure: at least 5 runs, at most 100,000.
   const auto warm_end = clock::now() + std::chrono::duration<double>(a.seconds / 10);
   do { throw_if_cancelled(); runner.run(inputs); } while (clock::now() < warm_end);
+  if (a.profile) return print_profile(engine, runner, inputs, a.seconds, threads, a.json);
   std::vector<double> times;
   const auto end = clock::now() + std::chrono::duration<double>(a.seconds);
   while (times.size() < 5 || (clock::now() < end && times.size() < 100'000)) {

@@ -103,6 +103,9 @@ int run_command(int argc, char** argv) {
     v->add_option("--batch", bench.batch, "samples in one inference")->check(CLI::Range(int64_t{1}, int64_t{1} << 20))->type_name("B");
     v->add_option("--seconds", bench.seconds, "how long to measure")->check(CLI::Range(0.01, 3600.0))->type_name("S");
     v->add_option("--shape", bench.shapes, "NAME=1x3x224x224, for inputs with more than the batch unknown")->type_name("SHAPE");
+    v->add_option("--inputs", bench.inputs, "npz with an array per input name, as for run (default: noise)")->type_name("IN.npz");
+    auto* profile = v->add_flag("--profile", bench.profile, "where the time goes: a line per step, with copies, and shares of the machine's peak");
+    v->add_flag("--paced", bench.paced, "runs when told: answers every line of standard input, a number of runs, with their times")->excludes(profile);
     common_options(*v, bench);
     v->callback([&] { chosen = [&] { return bench_verb(bench); }; });
   }

@@ -45,22 +45,6 @@ Tensor stacked(const std::string& name, const std::vector<const Tensor*>& rows, 
   return out;
 }
 
-NamedTensors read_inputs(const std::string& path, const std::vector<InputSpec>& specs) {
-  Npz archive{fs::path(path)};
-  std::vector<std::string> wanted;
-  for (const auto& s : specs) wanted.push_back(s.name);
-  for (const auto& name : archive.names())
-    if (std::find(wanted.begin(), wanted.end(), name) == wanted.end())
-      throw Error(ErrorCode::data, fmt::format("the model has no input '{}'{}; its inputs are {}", name, did_you_mean(name, wanted), list_of(wanted)))
-          .at_file(path);
-  NamedTensors out;
-  for (const auto& s : specs) {
-    if (!archive.has(s.name)) throw Error(ErrorCode::data, fmt::format("lacks an array '{}' for the input of that name", s.name)).at_file(path);
-    out.emplace_back(s.name, archive.read(s.name));
-  }
-  return out;
-}
-
 std::set<std::string> find_taps(const Graph& graph, const std::vector<std::string>& names) {
   std::vector<std::string> known;
   for (size_t i = 0; i < graph.value_slots(); ++i) {

@@ -35,6 +35,8 @@ struct BenchArguments : Common {
   int64_t batch = 1;
   double seconds = 2;
   std::vector<std::string> shapes;
+  std::string inputs;
+  bool profile = false, paced = false;
 };
 struct ExplainArguments : Common { std::string config, target, preset; std::vector<std::string> set; };
 struct InspectArguments : Common { std::string model; };
@@ -50,6 +52,12 @@ int explain_verb(const ExplainArguments& arguments);
 int inspect_verb(const InspectArguments& arguments);
 int plugins_verb(const PluginsArguments& arguments);
 int schema_verb(const SchemaArguments& arguments);
+
+// The arrays of an npz as the model's inputs: each has to be there, and nothing else. Error(data) otherwise.
+NamedTensors read_inputs(const std::string& path, const std::vector<InputSpec>& specs);
+
+// bench --profile: where the time of an inference goes, measured for `seconds` (bench_profile.cpp).
+int print_profile(Engine& engine, Runner& runner, const NamedTensors& inputs, double seconds, int threads, bool as_json);
 
 // Results go to standard output, whole or not at all: Error(io) when it can't be written (a closed pipe is no error).
 void print(const std::string& text);

@@ -31,8 +31,22 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 // Called for every tapped value when it has been computed (graph inputs included); the view is valid during the call only.
 using TapFunction = std::function<void(const std::string& value, const TensorView& view)>;
 
-struct PlanStep { std::string node, op, kernel, provider; bool portable = true; std::vector<std::string> members; };
+struct PlanCopy { std::string value; bool turns = false; size_t bytes = 0; };  // turns: to another layout; else into the arena
+struct PlanStep {
+  std::string node, op, kernel, provider;
+  bool portable = true;
+  std::vector<std::string> members;
+  int64_t macs = 0;                  // multiply-accumulates of one run
+  std::vector<PlanCopy> copies;      // made before the kernel
+};
 struct PlanInfo { std::vector<PlanStep> steps; size_t arena_bytes = 0, workspace_bytes = 0; int reorders = 0; };
+
+// Seconds of one run. What is missing to `total` is the runner's own work between the steps.
+struct RunProfile {
+  std::vector<double> kernels, copies;  // by step, in the order of PlanInfo::steps
+  double outputs = 0;                   // copies of the results, for the caller
+  double total = 0;
+};
 
 class Plan;
 
@@ -46,9 +60,9 @@ class Runner {
   // Runs again only what depends on `changed` nodes (their constants were replaced with Engine::set_constant), on the values
   // kept from the last run. Needs keep_all.
   NamedTensors rerun(const std::vector<NodeId>& changed, const TapFunction& tap = {});
-  // Seconds per step of the last run, in the order of PlanInfo::steps; only after profile(true).
+  // The times of the last run or rerun; only after profile(true). A step that a rerun leaves out took 0.
   void profile(bool on);
-  const std::vector<double>& step_seconds() const;
+  const RunProfile& last_profile() const;
 
  private:
   friend class Engine;

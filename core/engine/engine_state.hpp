@@ -46,11 +46,13 @@ struct Runner::State {
   NamedTensors kept_inputs;       // with keep_all: of the last run
   bool complete = false;          // every value of the last run is in the arena
   bool profiling = false;
-  std::vector<double> seconds;
+  RunProfile times;
 
   void bind(std::shared_ptr<Plan> to);
   TensorView view(int buffer) const;
   void copy_buffer(const BufferCopy& copy) const;
+  void make_copies(size_t step, const std::vector<BufferCopy>& copies);
+  void reset_times();
   void run_step(size_t index, const TapFunction& tap);
   void run_kernel(const Step& step, size_t index) const;
   NamedTensors outputs() const;

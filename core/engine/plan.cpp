@@ -314,18 +314,4 @@ bool Plan::refresh(const Graph& graph, const std::function<bool(ValueId)>& chang
   return true;
 }
 
-PlanInfo Plan::info(const Graph& graph) const {
-  PlanInfo info{.steps = {}, .arena_bytes = arena_bytes, .workspace_bytes = workspace_bytes, .reorders = reorders};
-  for (const Step& step : steps) {
-    PlanStep out{.node = graph.node(step.members[0]).name, .op = "", .kernel = step.kernel_name, .provider = step.provider->name(),
-                 .portable = step.portable, .members = {}};
-    for (NodeId id : step.members) {
-      out.op += (out.op.empty() ? "" : "+") + graph.node(id).op;
-      out.members.push_back(graph.node(id).name);
-    }
-    info.steps.push_back(std::move(out));
-  }
-  return info;
-}
-
 }  // namespace quern

@@ -10,6 +10,10 @@
 namespace quern {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
 void* allocate(size_t bytes) {
   const size_t rounded = (bytes + arena_alignment - 1) / arena_alignment * arena_alignment + arena_padding;
   void* p = std::aligned_alloc(arena_alignment, rounded);
@@ -69,7 +73,6 @@ void Runner::State::bind(std::shared_ptr<Plan> to) {
     states.clear();
     states.resize(n);
     versions.assign(n, -1);
-    seconds.assign(n, 0);
   }
   views.clear();
   bound.clear();
@@ -92,6 +95,19 @@ void Runner::State::bind(std::shared_ptr<Plan> to) {
 
 void Runner::State::copy_buffer(const BufferCopy& copy) const { reorder(view(copy.from), view(copy.to)); }
 
+void Runner::State::make_copies(size_t step, const std::vector<BufferCopy>& copies) {
+  if (copies.empty()) return;
+  const auto begin = profiling ? Clock::now() : Clock::time_point{};
+  for (const BufferCopy& copy : copies) copy_buffer(copy);
+  if (profiling) times.copies[step] += seconds_since(begin);
+}
+
+void Runner::State::reset_times() {
+  times = {};
+  times.kernels.assign(plan->steps.size(), 0);
+  times.copies.assign(plan->steps.size(), 0);
+}
+
 void Runner::State::run_kernel(const Step& step, size_t index) const {
   try {
     const BoundStep& b = bound[index];
@@ -113,9 +129,9 @@ void Runner::State::run_step(size_t index, const TapFunction& tap) {
   if (cancel_requested()) throw_if_cancelled();
   if (step.kernel) {
     if (profiling) {
-      const auto begin = std::chrono::steady_clock::now();
+      const auto begin = Clock::now();
       run_kernel(step, index);
-      seconds[index] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      times.kernels[index] = seconds_since(begin);
     } else {
       run_kernel(step, index);
     }
@@ -140,6 +156,7 @@ NamedTensors Runner::State::outputs() const {
 
 NamedTensors Runner::run(const NamedTensors& given, const TapFunction& tap) {
   State& s = *state_;
+  const auto begin = s.profiling ? Clock::now() : Clock::time_point{};
   std::vector<const Tensor*> matched;
   s.engine->match_inputs(given, matched);
   bool fits = s.plan && s.engine->up_to_date(*s.plan) && s.bound_epoch == s.plan->epoch;
@@ -157,21 +174,20 @@ NamedTensors Runner::run(const NamedTensors& given, const TapFunction& tap) {
     for (size_t i = 0; i < s.inputs.size(); ++i)
       if (s.engine->facts.is_tap[static_cast<size_t>(s.engine->graph.inputs()[i])])
         tap(s.engine->graph.value(s.engine->graph.inputs()[i]).name, s.view(static_cast<int>(i)));
-  if (s.profiling) s.seconds.assign(s.plan->steps.size(), 0);
+  if (s.profiling) s.reset_times();
   for (size_t i = 0; i < s.plan->steps.size(); ++i) {
-    if (s.profiling) {  // copies count for the step that wanted them
-      const auto begin = std::chrono::steady_clock::now();
-      for (const BufferCopy& copy : s.plan->steps[i].copies) s.copy_buffer(copy);
-      s.seconds[i] = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    } else {
-      for (const BufferCopy& copy : s.plan->steps[i].copies) s.copy_buffer(copy);
-    }
+    s.make_copies(i, s.plan->steps[i].copies);
     s.run_step(i, tap);
   }
   std::fill(s.prepared_anew.begin(), s.prepared_anew.end(), 0);
+  const auto end = s.profiling ? Clock::now() : Clock::time_point{};
   NamedTensors result = s.outputs();
   s.complete = s.engine->options.keep_all;
   if (s.complete) s.kept_inputs = given;
+  if (s.profiling) {
+    s.times.outputs = seconds_since(end);
+    s.times.total = seconds_since(begin);
+  }
   return result;
 }
 
@@ -190,7 +206,8 @@ NamedTensors Runner::rerun(const std::vector<NodeId>& changed, const TapFunction
   s.engine->match_inputs(given, s.inputs);
   Forget forget{s.inputs};
   s.complete = false;
-  if (s.profiling) s.seconds.assign(s.plan->steps.size(), 0);
+  const auto begin = Clock::now();
+  if (s.profiling) s.reset_times();
   std::vector<char> dirty(s.plan->storages.size(), 0), is_changed(s.engine->graph.node_slots(), 0);
   for (NodeId id : changed) is_changed.at(static_cast<size_t>(id)) = 1;
   auto is_dirty = [&](int buffer) {
@@ -203,7 +220,7 @@ NamedTensors Runner::rerun(const std::vector<NodeId>& changed, const TapFunction
     for (NodeId id : step.members) again = again || is_changed[static_cast<size_t>(id)];
     for (const BufferCopy& copy : step.copies) {
       if (!is_dirty(copy.from)) continue;
-      s.copy_buffer(copy);
+      s.make_copies(i, {copy});
       dirty[static_cast<size_t>(s.plan->buffers[static_cast<size_t>(copy.to)].storage)] = 1;
     }
     for (int buffer : step.inputs) again = again || is_dirty(buffer);
@@ -216,10 +233,11 @@ NamedTensors Runner::rerun(const std::vector<NodeId>& changed, const TapFunction
   std::fill(s.prepared_anew.begin(), s.prepared_anew.end(), 0);
   NamedTensors result = s.outputs();
   s.complete = true;
+  if (s.profiling) s.times.total = seconds_since(begin);
   return result;
 }
 
 void Runner::profile(bool on) { state_->profiling = on; }
-const std::vector<double>& Runner::step_seconds() const { return state_->seconds; }
+const RunProfile& Runner::last_profile() const { return state_->times; }
 
 }  // namespace quern

@@ -42,6 +42,15 @@ TEST(Engine, fuses_and_stays_channels_last) {
   for (const PlanStep& s : info.steps) ops.push_back(s.op);
   EXPECT_THAT(ops, ::testing::ElementsAre("Conv+Relu", "Conv+Relu", "Conv+Add+Relu", "Conv", "Neg", "Concat", "Conv", "Reshape", "Gemm"));
   EXPECT_EQ(info.reorders, 2);  // the input to channels last, and back for the Reshape
+  std::vector<int64_t> macs;
+  std::vector<std::string> turned;
+  for (const PlanStep& s : info.steps) {
+    macs.push_back(s.macs);
+    for (const PlanCopy& c : s.copies)
+      if (c.turns) turned.push_back(s.op + " " + std::to_string(c.bytes));
+  }
+  EXPECT_THAT(macs, ::testing::ElementsAre(43200, 230400, 230400, 14400, 0, 0, 12800, 0, 2000));
+  EXPECT_THAT(turned, ::testing::ElementsAre("Conv+Relu 1200", "Reshape 1600"));
   EXPECT_GT(info.arena_bytes, 0u);
 }
 
@@ -281,11 +290,17 @@ TEST(Engine, profile_times_every_step) {
   const NamedTensors in{{"x", random_tensor({1, 3, 10, 10}, 4)}};
   runner.run(in);
   const auto info = engine.plan_info(in);
-  ASSERT_EQ(runner.step_seconds().size(), info.steps.size());
+  const RunProfile& p = runner.last_profile();
+  ASSERT_EQ(p.kernels.size(), info.steps.size());
+  ASSERT_EQ(p.copies.size(), info.steps.size());
+  double sum = p.outputs;
   for (size_t i = 0; i < info.steps.size(); ++i) {
-    if (info.steps[i].op == "Reshape") continue;
-    EXPECT_GT(runner.step_seconds()[i], 0) << info.steps[i].node;
+    EXPECT_TRUE(p.kernels[i] > 0 || info.steps[i].op == "Reshape") << info.steps[i].node;
+    EXPECT_EQ(p.copies[i] > 0, !info.steps[i].copies.empty()) << info.steps[i].node;
+    sum += p.kernels[i] + p.copies[i];
   }
+  EXPECT_LE(sum, p.total);
+  EXPECT_GT(p.outputs, 0);
 }
 
 void expect_refused(const NamedTensors& inputs, ErrorCode code, const std::vector<std::string>& words) {
