@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "core/base/error.hpp"
+#include "core/graph/einsum.hpp"
 #include "core/graph/shape_rules.hpp"
 
 namespace quern::shape_rules {
@@ -114,62 +115,34 @@ Outputs layer_norm(const RuleScope& s) {
   return {s.like(0), statistics, statistics};
 }
 
-// Einsum: dimensions by letter; "..." stands for the axes that broadcast.
+// Einsum: dimensions by label; a size of 1 stretches.
 Outputs einsum(const RuleScope& s) {
-  std::string eq;
-  for (char c : s.node.text("equation", ""))
-    if (c != ' ') eq += c;
-  const size_t arrow = eq.find("->");
-  std::vector<std::string> terms(1);
-  for (char c : eq.substr(0, arrow)) {
-    if (c == ',') terms.emplace_back();
-    else terms.back() += c;
+  const DType type = s.same_type(0, s.count());
+  Ints ranks;
+  for (size_t i = 0; i < s.count(); ++i) {
+    if (!s.dims(i)) return {RuleScope::make(type, std::nullopt)};
+    ranks.push_back(static_cast<int64_t>(s.dims(i)->size()));
   }
-  if (terms.size() != s.count()) s.fail(fmt::format("equation '{}' is not for {} inputs", eq, s.count()));
-  std::map<char, int64_t> size;
-  std::map<char, int> seen;
-  Dims dots;
-  bool has_dots = false;
-  for (size_t i = 0; i < terms.size(); ++i) {
-    const size_t at = terms[i].find("...");
-    std::string letters = terms[i];
-    if (at != std::string::npos) { letters.erase(at, 3); has_dots = true; }
-    for (char c : letters) ++seen[c];
-    const Dims* d = s.dims(i);
-    if (!d) return {RuleScope::make(s.same_type(0, s.count()), std::nullopt)};
-    if (at == std::string::npos ? d->size() != letters.size() : d->size() < letters.size())
-      s.fail(fmt::format("equation '{}' does not fit input {} of shape {}", eq, i, to_string(*d)));
-    const size_t hidden = d->size() - letters.size();
-    size_t axis = 0;
-    for (size_t k = 0; k < letters.size(); ++k, ++axis) {
-      if (at != std::string::npos && k == at) axis += hidden;
-      int64_t& v = size.emplace(letters[k], -1).first->second;
-      const int64_t have = (*d)[axis];
-      if (v > 1 && have > 1 && v != have) s.fail(fmt::format("equation '{}': sizes of '{}' differ", eq, letters[k]));
-      if (v < 0 || v == 1) v = have;
+  const std::string equation = s.node.text("equation", "");
+  Einsum e;
+  try {
+    e = parse_einsum(equation, ranks);
+  } catch (const Error& error) {
+    s.fail(error.message());
+  }
+  Dims size(static_cast<size_t>(e.labels), 1);
+  for (size_t i = 0; i < e.terms.size(); ++i)
+    for (size_t axis = 0; axis < e.terms[i].size(); ++axis) {
+      const auto label = static_cast<size_t>(e.terms[i][axis]);
+      const int64_t have = (*s.dims(i))[axis];
+      int64_t& v = size[label];
+      if (v != 1 && have != 1 && v >= 0 && have >= 0 && v != have)
+        s.fail(fmt::format("equation '{}': '{}' is {} in one input and {} in another", equation, e.names[label], v, have));
+      if (v == 1 || (v < 0 && have != 1)) v = have;
     }
-    if (at != std::string::npos)
-      dots = broadcast(dots, std::span(*d).subspan(at, hidden));
-  }
-  std::string result;
-  if (arrow != std::string::npos) {
-    result = eq.substr(arrow + 2);
-  } else {
-    if (has_dots) result = "...";
-    for (const auto& [c, n] : seen)
-      if (n == 1) result += c;
-  }
   Dims out;
-  for (size_t k = 0; k < result.size(); ++k) {
-    if (result[k] == '.') {
-      out.insert(out.end(), dots.begin(), dots.end());
-      k += 2;
-      continue;
-    }
-    if (!size.count(result[k])) s.fail(fmt::format("equation '{}': '{}' is in no input", eq, result[k]));
-    out.push_back(size[result[k]]);
-  }
-  return {RuleScope::make(s.same_type(0, s.count()), out)};
+  for (int label : e.output) out.push_back(size[static_cast<size_t>(label)]);
+  return {RuleScope::make(type, out)};
 }
 
 }  // namespace

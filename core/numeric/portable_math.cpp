@@ -133,29 +133,88 @@ float exp_f32(float x) {
   return y * power_of_two_f32(half) * power_of_two_f32(k - half);
 }
 
-__attribute__((target("avx2"))) long exp_avx2(const float* in, float* out, long count) {
-  const __m256 one = _mm256_set1_ps(1.0f), magic = _mm256_set1_ps(magic32);
-  const __m256i bias = _mm256_set1_epi32(127);
+float sigmoid_f32(float x) { return 1.0f / (1.0f + exp_f32(-x)); }
+
+// (e^y - 1) / (e^y + 1) with y = 2|x|. e^y - 1 = (2^k - 1) + 2^k (e^r - 1): small arguments lose nothing.
+constexpr float tanh_high = 20.0f;  // from y = 18.1 on the quotient is 1
+float tanh_f32(float x) {
+  if (x != x) return std::bit_cast<float>(0x7fc00000u);
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const float a = std::bit_cast<float>(bits & 0x7fffffffu), twice = a + a;
+  const float y = twice > tanh_high ? tanh_high : twice;
+  const float kf = (y * log2e + magic32) - magic32;
+  const float r = (y - kf * ln2f_hi) - kf * ln2f_lo;
+  const float q = c2 + r * (c3 + r * (c4 + r * (c5 + r * (c6 + r * c7))));
+  const float p = r + r * r * q;
+  const float s = power_of_two_f32(static_cast<int>(kf));
+  const float e = (s - 1.0f) + s * p;
+  const float t = e / (e + 2.0f);
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(t) | (bits & 0x80000000u));
+}
+
+#define QUERN_AVX2 __attribute__((target("avx2")))
+
+struct Reduced8 { __m256 kf, p; };  // x = k ln2 + r; p = e^r - 1
+
+QUERN_AVX2 inline Reduced8 reduce8(__m256 c) {
+  const __m256 magic = _mm256_set1_ps(magic32);
+  const __m256 kf = _mm256_sub_ps(_mm256_add_ps(_mm256_mul_ps(c, _mm256_set1_ps(log2e)), magic), magic);
+  const __m256 r = _mm256_sub_ps(_mm256_sub_ps(c, _mm256_mul_ps(kf, _mm256_set1_ps(ln2f_hi))), _mm256_mul_ps(kf, _mm256_set1_ps(ln2f_lo)));
+  __m256 q = _mm256_add_ps(_mm256_set1_ps(c6), _mm256_mul_ps(r, _mm256_set1_ps(c7)));
+  q = _mm256_add_ps(_mm256_set1_ps(c5), _mm256_mul_ps(r, q));
+  q = _mm256_add_ps(_mm256_set1_ps(c4), _mm256_mul_ps(r, q));
+  q = _mm256_add_ps(_mm256_set1_ps(c3), _mm256_mul_ps(r, q));
+  q = _mm256_add_ps(_mm256_set1_ps(c2), _mm256_mul_ps(r, q));
+  return {kf, _mm256_add_ps(r, _mm256_mul_ps(_mm256_mul_ps(r, r), q))};
+}
+
+QUERN_AVX2 inline __m256 power_of_two8(__m256i k) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(k, _mm256_set1_epi32(127)), 23)); }
+
+QUERN_AVX2 inline __m256 nan_where_nan8(__m256 x, __m256 y) {
+  return _mm256_blendv_ps(y, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+QUERN_AVX2 inline __m256 exp8(__m256 x) {
+  const __m256 c = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(low)), _mm256_set1_ps(high));
+  const Reduced8 e = reduce8(c);
+  const __m256 y = _mm256_add_ps(_mm256_set1_ps(1.0f), e.p);
+  const __m256i k = _mm256_cvttps_epi32(e.kf), half = _mm256_srai_epi32(k, 1);
+  return nan_where_nan8(x, _mm256_mul_ps(_mm256_mul_ps(y, power_of_two8(half)), power_of_two8(_mm256_sub_epi32(k, half))));
+}
+
+QUERN_AVX2 inline __m256 sigmoid8(__m256 x) {
+  const __m256 one = _mm256_set1_ps(1.0f);
+  return _mm256_div_ps(one, _mm256_add_ps(one, exp8(_mm256_xor_ps(x, _mm256_set1_ps(-0.0f)))));
+}
+
+QUERN_AVX2 inline __m256 tanh8(__m256 x) {
+  const __m256 sign = _mm256_set1_ps(-0.0f), a = _mm256_andnot_ps(sign, x);
+  const Reduced8 f = reduce8(_mm256_min_ps(_mm256_add_ps(a, a), _mm256_set1_ps(tanh_high)));
+  const __m256 s = power_of_two8(_mm256_cvttps_epi32(f.kf));
+  const __m256 e = _mm256_add_ps(_mm256_sub_ps(s, _mm256_set1_ps(1.0f)), _mm256_mul_ps(s, f.p));
+  const __m256 t = _mm256_div_ps(e, _mm256_add_ps(e, _mm256_set1_ps(2.0f)));
+  return nan_where_nan8(x, _mm256_or_ps(t, _mm256_and_ps(sign, x)));
+}
+
+QUERN_AVX2 long exp_avx2(const float* in, float* out, long count) {
   long i = 0;
-  for (; i + 8 <= count; i += 8) {
-    const __m256 x = _mm256_loadu_ps(in + i);
-    const __m256 c = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(low)), _mm256_set1_ps(high));
-    const __m256 kf = _mm256_sub_ps(_mm256_add_ps(_mm256_mul_ps(c, _mm256_set1_ps(log2e)), magic), magic);
-    const __m256 r = _mm256_sub_ps(_mm256_sub_ps(c, _mm256_mul_ps(kf, _mm256_set1_ps(ln2f_hi))), _mm256_mul_ps(kf, _mm256_set1_ps(ln2f_lo)));
-    __m256 q = _mm256_add_ps(_mm256_set1_ps(c6), _mm256_mul_ps(r, _mm256_set1_ps(c7)));
-    q = _mm256_add_ps(_mm256_set1_ps(c5), _mm256_mul_ps(r, q));
-    q = _mm256_add_ps(_mm256_set1_ps(c4), _mm256_mul_ps(r, q));
-    q = _mm256_add_ps(_mm256_set1_ps(c3), _mm256_mul_ps(r, q));
-    q = _mm256_add_ps(_mm256_set1_ps(c2), _mm256_mul_ps(r, q));
-    const __m256 y = _mm256_add_ps(one, _mm256_add_ps(r, _mm256_mul_ps(_mm256_mul_ps(r, r), q)));
-    const __m256i k = _mm256_cvttps_epi32(kf), half = _mm256_srai_epi32(k, 1);
-    const __m256 s1 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
-    const __m256 s2 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(k, half), bias), 23));
-    const __m256 e = _mm256_mul_ps(_mm256_mul_ps(y, s1), s2);
-    const __m256 is_nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-    _mm256_storeu_ps(out + i, _mm256_blendv_ps(e, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), is_nan));
-  }
+  for (; i + 8 <= count; i += 8) _mm256_storeu_ps(out + i, exp8(_mm256_loadu_ps(in + i)));
   return i;
+}
+QUERN_AVX2 long sigmoid_avx2(const float* in, float* out, long count) {
+  long i = 0;
+  for (; i + 8 <= count; i += 8) _mm256_storeu_ps(out + i, sigmoid8(_mm256_loadu_ps(in + i)));
+  return i;
+}
+QUERN_AVX2 long tanh_avx2(const float* in, float* out, long count) {
+  long i = 0;
+  for (; i + 8 <= count; i += 8) _mm256_storeu_ps(out + i, tanh8(_mm256_loadu_ps(in + i)));
+  return i;
+}
+
+bool has_avx2() {
+  static const bool yes = __builtin_cpu_supports("avx2");
+  return yes;
 }
 
 }  // namespace
@@ -163,11 +222,24 @@ __attribute__((target("avx2"))) long exp_avx2(const float* in, float* out, long 
 void exp_array_scalar(const float* in, float* out, long count) {
   for (long i = 0; i < count; ++i) out[i] = exp_f32(in[i]);
 }
+void sigmoid_array_scalar(const float* in, float* out, long count) {
+  for (long i = 0; i < count; ++i) out[i] = sigmoid_f32(in[i]);
+}
+void tanh_array_scalar(const float* in, float* out, long count) {
+  for (long i = 0; i < count; ++i) out[i] = tanh_f32(in[i]);
+}
 
 void exp_array(const float* in, float* out, long count) {
-  static const bool avx2 = __builtin_cpu_supports("avx2");
-  const long done = avx2 ? exp_avx2(in, out, count) : 0;
+  const long done = has_avx2() ? exp_avx2(in, out, count) : 0;
   exp_array_scalar(in + done, out + done, count - done);
+}
+void sigmoid_array(const float* in, float* out, long count) {
+  const long done = has_avx2() ? sigmoid_avx2(in, out, count) : 0;
+  sigmoid_array_scalar(in + done, out + done, count - done);
+}
+void tanh_array(const float* in, float* out, long count) {
+  const long done = has_avx2() ? tanh_avx2(in, out, count) : 0;
+  tanh_array_scalar(in + done, out + done, count - done);
 }
 
 }  // namespace quern::portable

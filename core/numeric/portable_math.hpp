@@ -19,7 +19,14 @@ inline float log(float x) { return static_cast<float>(log(static_cast<double>(x)
 // vector forms (AVX2 where the CPU has it). `in` and `out` may be the same.
 void exp_array(const float* in, float* out, long count);
 
-// The scalar form alone, for tests and for single values.
+// 1 / (1 + e^-x) and tanh on arrays, on the same exponential: f32, <= 4 ulp, the same bits in both forms; `in` and `out` may be
+// the same.
+void sigmoid_array(const float* in, float* out, long count);
+void tanh_array(const float* in, float* out, long count);
+
+// The scalar forms alone, for tests and for single values.
 void exp_array_scalar(const float* in, float* out, long count);
+void sigmoid_array_scalar(const float* in, float* out, long count);
+void tanh_array_scalar(const float* in, float* out, long count);
 
 }  // namespace quern::portable

@@ -54,21 +54,10 @@ Made selu(const Op& op) {
   return in_double(op, [alpha, gamma](double x) { return gamma * (x <= 0 ? alpha * expm1(x) : x); });
 }
 
-// f32: 1 / (1 + e^-x) on arrays with the f32 exponential; its relative error is a few 2^-24.
-void sigmoid_block(const float* x, float* y, int64_t n) {
-  constexpr int64_t piece = 256;
-  float minus[piece];
-  for (int64_t i = 0; i < n; i += piece) {
-    const int64_t m = std::min(piece, n - i);
-    for (int64_t j = 0; j < m; ++j) minus[j] = -x[i + j];
-    portable::exp_array(minus, minus, m);
-    for (int64_t j = 0; j < m; ++j) y[i + j] = 1.0f / (1.0f + minus[j]);
-  }
-}
-
+// f32 on arrays by the f32 exponential; the relative error is a few 2^-24.
 Made sigmoid(const Op& op) {
   if (op.type() == DType::f32)
-    return op.in_place(Layout::any, [](const Call& c) { map_blocks<float>(c.out[0], c.in[0], sigmoid_block); });
+    return op.in_place(Layout::any, [](const Call& c) { map_blocks<float>(c.out[0], c.in[0], portable::sigmoid_array); });
   return in_double(op, [](double x) { return portable::sigmoid(x); });
 }
 
@@ -90,7 +79,11 @@ Made swish(const Op& op) {
   return in_double(op, [alpha = static_cast<double>(alpha)](double x) { return x * portable::sigmoid(alpha * x); });
 }
 
-Made tanh(const Op& op) { return in_double(op, [](double x) { return portable::tanh(x); }); }
+Made tanh(const Op& op) {
+  if (op.type() == DType::f32)
+    return op.in_place(Layout::any, [](const Call& c) { map_blocks<float>(c.out[0], c.in[0], portable::tanh_array); });
+  return in_double(op, [](double x) { return portable::tanh(x); });
+}
 Made erf(const Op& op) { return in_double(op, [](double x) { return portable::erf(x); }); }
 Made softplus_op(const Op& op) { return in_double(op, [](double x) { return softplus(x); }); }
 Made mish(const Op& op) { return in_double(op, [](double x) { return x * portable::tanh(softplus(x)); }); }

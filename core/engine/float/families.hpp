@@ -19,5 +19,7 @@ std::span<const Entry> move_ops();         // Transpose, Concat, Split, Slice, P
 std::span<const Entry> gather_ops();       // Gather*, Scatter*, OneHot, TopK
 std::span<const Entry> quantize_ops();     // QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear
 std::span<const Entry> dot_ops();          // Conv, ConvTranspose, Gemm, MatMul: plain loops for what oneDNN declines
+std::span<const Entry> recurrent_ops();    // LSTM, GRU, RNN
+std::span<const Entry> einsum_ops();
 
 }  // namespace quern::own
