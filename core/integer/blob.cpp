@@ -2,19 +2,29 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "core/base/error.hpp"
 
 namespace quern {
 
 json::object BlobWriter::add(const Tensor& tensor) {
-  bytes_.resize((bytes_.size() + 63) / 64 * 64, '\0');
-  json::object reference{{"dtype", name_of(tensor.type())}, {"dims", json::array(tensor.dims().begin(), tensor.dims().end())},
-                         {"offset", bytes_.size()}};
-  bytes_.append(static_cast<const char*>(tensor.data()), tensor.bytes());
-  return reference;
+  const std::string_view data(static_cast<const char*>(tensor.data()), tensor.bytes());
+  const size_t hash = std::hash<std::string_view>()(data);
+  const auto [first, last] = pieces_.equal_range(hash);
+  const auto same = std::find_if(first, last, [&](const auto& p) { return std::string_view(bytes_).substr(p.second.first, p.second.second) == data; });
+  size_t offset = (bytes_.size() + 63) / 64 * 64;
+  if (same != last) {
+    offset = same->second.first;
+  } else {
+    bytes_.resize(offset, '\0');
+    bytes_.append(data);
+    pieces_.emplace(hash, std::pair(offset, data.size()));
+  }
+  return {{"dtype", name_of(tensor.type())}, {"dims", json::array(tensor.dims().begin(), tensor.dims().end())}, {"offset", offset}};
 }
 
 Tensor BlobReader::get(const json::object& reference) const {

@@ -1,5 +1,7 @@
-// The data file of a package: tensors end to end, each aligned to 64 bytes, little endian, row major.
+// The data file of a package: tensors end to end, each aligned to 64 bytes, little endian, row major; equal bytes once.
 #pragma once
+#include <unordered_map>
+
 #include "core/base/files.hpp"
 #include "core/base/json.hpp"
 #include "core/base/tensor.hpp"
@@ -14,6 +16,7 @@ class BlobWriter {
 
  private:
   std::string bytes_;
+  std::unordered_multimap<size_t, std::pair<size_t, size_t>> pieces_;  // hash -> offset and size
 };
 
 class BlobReader {

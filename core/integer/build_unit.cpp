@@ -73,10 +73,19 @@ Tensor integer_bias(const Tensor& bias, const QuantParams& input, QuantParams& w
 
 }  // namespace
 
+std::shared_ptr<const Tensor> QuantizedConstants::get(const std::shared_ptr<const Tensor>& constant, const QuantParams& params) {
+  const auto [first, last] = made_.equal_range(constant.get());
+  for (auto it = first; it != last; ++it)
+    if (it->second.params == params) return it->second.integers;
+  auto integers = std::make_shared<const Tensor>(quantize(*constant, params));
+  made_.emplace(constant.get(), Entry{constant, params, integers});
+  return integers;
+}
+
 std::string quantized_name(const std::string& value) { return value + "_quantized"; }
 
 std::shared_ptr<IntegerUnit> build_unit(const Graph& graph, const Placement& placement, const PlacedUnit& placed, const Rules& rules,
-                                        std::vector<LoweringNote>& notes) {
+                                        QuantizedConstants& constants, std::vector<LoweringNote>& notes) {
   auto unit = std::make_shared<IntegerUnit>();
   const Node& main = graph.node(placed.members.front());
   unit->name = main.name;
@@ -128,7 +137,7 @@ std::shared_ptr<IntegerUnit> build_unit(const Graph& graph, const Placement& pla
   }
   for (auto& o : unit->operands) {
     const Value& value = graph.value(graph.find_value(o.value));
-    if (o.params && !o.constant && value.is_constant()) o.constant = std::make_shared<const Tensor>(quantize(*value.constant, *o.params));
+    if (o.params && !o.constant && value.is_constant()) o.constant = constants.get(value.constant, *o.params);
   }
 
   // Members, their inputs resolved; what no role was given for (shapes, bounds of Clip) becomes an attribute-like operand.

@@ -22,7 +22,8 @@ struct IntegerModel {
 
 inline constexpr int64_t bias_limit = int64_t{1} << 30;  // |bias| in integers
 
-// Multiply-accumulates per sample of a node of the float graph; 0 for all but Conv, ConvTranspose, Gemm, MatMul.
+// Multiply-accumulates per sample of a node of the float graph; 0 for all but Conv, ConvTranspose, Gemm, MatMul
+// and the recurrent operators.
 int64_t macs_of(const Graph& graph, const Node& node);
 
 // Quantizers of `placement` carry their params. Rules give the contracts; the target derives the tables.

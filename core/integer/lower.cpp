@@ -11,36 +11,40 @@
 namespace quern {
 
 int64_t macs_of(const Graph& graph, const Node& node) {
-  const auto shape = [&](size_t slot) -> const Dims* {
-    if (slot >= node.inputs.size() || node.inputs[slot] == no_value) return nullptr;
-    const auto& s = graph.value(node.inputs[slot]).shape;
+  const auto shape = [&](ValueId v) -> const Dims* {
+    if (v == no_value) return nullptr;
+    const auto& s = graph.value(v).shape;
     return s ? &*s : nullptr;
   };
-  // Per sample: an unknown or leading dimension of the output counts as one.
-  const auto places = [&](size_t from) -> int64_t {
-    const auto& out = graph.value(node.outputs.at(0)).shape;
-    if (!out) return 0;
+  const auto input = [&](size_t slot) { return slot < node.inputs.size() ? shape(node.inputs[slot]) : nullptr; };
+  // An unknown dimension counts as one.
+  const auto places = [](const Dims& d) {
     int64_t n = 1;
-    for (size_t i = from; i < out->size(); ++i) n *= (*out)[i] < 0 ? 1 : (*out)[i];
+    for (int64_t size : d) n *= size < 0 ? 1 : size;
     return n;
   };
+  const Dims* out = node.outputs.empty() ? nullptr : shape(node.outputs[0]);
+  int64_t macs = 0;
   if (node.op == "Conv" || node.op == "ConvTranspose") {
-    const Dims *x = shape(0), *w = shape(1);
-    if (!x || !w || w->size() < 3) return 0;
-    int64_t taps = 1;
-    for (size_t i = 1; i < w->size(); ++i) taps *= std::max<int64_t>((*w)[i], 1);
-    if (node.op == "Conv") return places(1) * taps;
-    int64_t in = 1;
-    for (size_t i = 1; i < x->size(); ++i) in *= (*x)[i] < 0 ? 1 : (*x)[i];
-    return in * taps;
-  }
-  if (node.op == "Gemm" || node.op == "MatMul") {
-    const Dims *a = shape(0), *b = shape(1);
-    if (!a || a->empty() || !b) return 0;
+    const Dims *x = input(0), *w = input(1);
+    const Dims* where = node.op == "Conv" ? out : x;
+    if (!where || !w || w->size() < 3) return 0;
+    macs = places(*where);
+    for (size_t i = 1; i < w->size(); ++i) macs *= std::max<int64_t>((*w)[i], 1);
+  } else if (node.op == "Gemm" || node.op == "MatMul") {
+    const Dims* a = input(0);
+    if (!a || a->empty() || !input(1) || !out) return 0;
     const int64_t k = node.op == "Gemm" && node.integer("transA", 0) ? a->front() : a->back();
-    return places(1) * std::max<int64_t>(k, 1);
+    macs = places(*out) * std::max<int64_t>(k, 1);
+  } else if (node.op == "LSTM" || node.op == "GRU" || node.op == "RNN") {
+    const Dims *x = input(0), *w = input(1), *r = input(2);
+    if (!x || !w || !r || x->size() != 3) return 0;
+    macs = places(Dims{(*x)[0], (*x)[1]}) * (places(*w) + places(*r));
   }
-  return 0;
+  // Per sample: by the batch that the model's first input states, the leading dimension.
+  const Dims* first = graph.inputs().empty() ? nullptr : shape(graph.inputs()[0]);
+  const int64_t batch = first && !first->empty() ? std::max<int64_t>(first->front(), 1) : 1;
+  return macs % batch == 0 ? macs / batch : macs;
 }
 
 namespace {
@@ -97,7 +101,7 @@ class Lowering {
  private:
   void build(size_t index) {
     const PlacedUnit& placed = placement_.units[index];
-    auto unit = build_unit(graph_, placement_, placed, rules_, model_.notes);
+    auto unit = build_unit(graph_, placement_, placed, rules_, constants_, model_.notes);
     std::string reason;
     if (!target_.supports(rules_.profile, *unit, &reason)) {
       model_.notes.push_back({unit->name, fmt::format("left in float: the target does not take it ({})", reason)});
@@ -220,6 +224,7 @@ class Lowering {
   const Rules& rules_;
   const Target& target_;
   IntegerModel model_;
+  QuantizedConstants constants_;
   std::map<NodeId, size_t> unit_of_;
   std::map<size_t, std::shared_ptr<IntegerUnit>> units_;
   std::map<ValueId, int> produced_as_;   // output quantizer of the unit that makes the value

@@ -41,14 +41,25 @@ Node qdq_node(Graph& g, const std::string& op, const std::string& name, std::vec
   return node;
 }
 
-// An integer constant and its DequantizeLinear; the float value to use.
-ValueId dequantized_constant(Graph& g, const std::string& name, const Tensor& integers, const QuantParams& p, const Dims& dims) {
-  const ValueId data = g.add_constant(name + "_quantized", integers);
-  const ValueId scale = g.add_constant(name + "_scale", scales(p)), zero = g.add_constant(name + "_zero_point", zero_points(p));
-  const ValueId out = g.add_value(g.unique_name(name + "_dequantized"), DType::f32, dims);
-  g.add_node(qdq_node(g, "DequantizeLinear", name + "_DequantizeLinear", {data, scale, zero}, out, p));
-  return out;
-}
+// Integer constants with their DequantizeLinear; units that share a constant share its data.
+class DequantizedConstants {
+ public:
+  explicit DequantizedConstants(Graph& graph) : g_(graph) {}
+  // The float value to use instead of the constant `name`.
+  ValueId get(const std::string& name, const std::shared_ptr<const Tensor>& integers, const QuantParams& p, const Dims& dims) {
+    auto [it, fresh] = data_.emplace(integers.get(), std::vector<ValueId>{});
+    if (fresh)
+      it->second = {g_.add_constant(name + "_quantized", integers->reshaped(dims)), g_.add_constant(name + "_scale", scales(p)),
+                    g_.add_constant(name + "_zero_point", zero_points(p))};
+    const ValueId out = g_.add_value(g_.unique_name(name + "_dequantized"), DType::f32, dims);
+    g_.add_node(qdq_node(g_, "DequantizeLinear", name + "_DequantizeLinear", it->second, out, p));
+    return out;
+  }
+
+ private:
+  Graph& g_;
+  std::map<const Tensor*, std::vector<ValueId>> data_;
+};
 
 }  // namespace
 
@@ -74,6 +85,7 @@ Graph qdq_graph(const Graph& graph, const Placement& placement, const IntegerMod
     return d;
   });
 
+  DequantizedConstants constants(g);
   for (const PlacedUnit& placed : live.units) {
     const auto& unit = units.at(graph.node(placed.members.front()).name);
     for (const PlacedOperand& operand : placed.operands) {
@@ -81,7 +93,7 @@ Graph qdq_graph(const Graph& graph, const Placement& placement, const IntegerMod
       const UnitOperand* o = unit->operand(operand.role);
       if (!o || !o->constant || !o->params) continue;
       const Value& value = graph.value(operand.value);
-      const ValueId replacement = dequantized_constant(g, value.name, o->constant->reshaped(value.constant->dims()), *o->params, value.constant->dims());
+      const ValueId replacement = constants.get(value.name, o->constant, *o->params, value.constant->dims());
       for (NodeId id : placed.members)
         for (size_t s = 0; s < graph.node(id).inputs.size(); ++s)
           if (graph.node(id).inputs[s] == operand.value) g.node(id).inputs[s] = replacement;

@@ -10,6 +10,7 @@
 #include "core/base/log.hpp"
 #include "core/graph/shapes.hpp"
 #include "core/onnx/onnx.hpp"
+#include "core/pipeline/recurrent.hpp"
 
 namespace quern {
 
@@ -162,6 +163,8 @@ PreparedNetwork prepare(Config& config, PluginRegistry& registry) {
   p.model_digest = sha256(MappedFile::open(config.model)->bytes());
   p.graph = p.original;
   p.passes = canonicalize(p.graph, evaluate_constant_node);
+  const Unrolling unrolling = unroll_for_target(p.graph, p.rules, config.placement);
+  if (unrolling.unrolled > 0) p.passes.push_back({"unroll recurrent nodes", unrolling.unrolled});
   bool bias_stage = false;
   for (const auto& stage : config.stages) {
     if (stage.name == "quantize") continue;
@@ -182,7 +185,7 @@ PreparedNetwork prepare(Config& config, PluginRegistry& registry) {
     throw;
   }
   try {
-    p.placement = place(p.graph, p.rules, config.placement);
+    p.placement = place_unrolled(p.graph, p.rules, config.placement, unrolling);
   } catch (Error& e) {
     if (e.code() != ErrorCode::config || !e.file().empty()) throw;
     const Position at = config.document.position(config.stages[config.quantize_index()].pointer, true);

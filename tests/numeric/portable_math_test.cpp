@@ -118,5 +118,38 @@ TEST(PortableMath, ExpArrayFormsAreEqualAndAccurate) {
   EXPECT_EQ(std::memcmp(same.data(), fast.data(), same.size() * 4), 0);
 }
 
+TEST(PortableMath, SigmoidAndTanhArrayFormsAreEqualAndAccurate) {
+  using Array = void (*)(const float*, float*, long);
+  struct Case { Array fast, plain; double (*exact)(double); };
+  const Case cases[] = {{portable::sigmoid_array, portable::sigmoid_array_scalar, portable::sigmoid}, {portable::tanh_array, portable::tanh_array_scalar, portable::tanh}};
+  std::mt19937 random(6);
+  std::vector<float> in;
+  std::uniform_real_distribution<float> wide(-100, 100), narrow(-2, 2), tiny(-1e-3f, 1e-3f);
+  for (int i = 0; i < 400003; ++i) in.push_back(i % 3 == 0 ? wide(random) : i % 3 == 1 ? narrow(random) : tiny(random));
+  for (float f : {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 9.01f, -9.02f, 1e-40f, std::numeric_limits<float>::max()}) in.push_back(f);
+  for (int i = 0; i < 50000; ++i) in.push_back(std::bit_cast<float>(static_cast<uint32_t>(random())));
+  for (const Case& c : cases) {
+    std::vector<float> fast(in.size()), plain(in.size());
+    c.fast(in.data(), fast.data(), static_cast<long>(in.size()));
+    c.plain(in.data(), plain.data(), static_cast<long>(in.size()));
+    double worst_ulps = 0;
+    for (size_t i = 0; i < in.size(); ++i) {
+      ASSERT_EQ(std::bit_cast<uint32_t>(fast[i]), std::bit_cast<uint32_t>(plain[i])) << in[i];
+      if (std::isnan(in[i])) { EXPECT_TRUE(std::isnan(fast[i])); continue; }
+      const double want = c.exact(static_cast<double>(in[i]));
+      const float rounded = static_cast<float>(std::fabs(want));
+      const double unit = std::max(static_cast<double>(std::nextafterf(rounded, INFINITY)) - static_cast<double>(rounded), 0x1p-126);
+      worst_ulps = std::max(worst_ulps, std::fabs(static_cast<double>(fast[i]) - want) / unit);
+    }
+    EXPECT_LE(worst_ulps, 4.0);
+    std::vector<float> same = in;
+    c.fast(same.data(), same.data(), static_cast<long>(same.size()));
+    EXPECT_EQ(std::memcmp(same.data(), fast.data(), same.size() * 4), 0);
+  }
+  float zero = -0.0f;
+  portable::tanh_array(&zero, &zero, 1);
+  EXPECT_TRUE(std::signbit(zero));
+}
+
 }  // namespace
 }  // namespace quern

@@ -1,0 +1,57 @@
+#include "core/pipeline/recurrent.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/graph/shapes.hpp"
+
+namespace quern {
+namespace {
+
+bool is_recurrent(const Node& n) { return n.domain.empty() && (n.op == "LSTM" || n.op == "GRU" || n.op == "RNN"); }
+
+// The rules are asked with what unrolling would make: a step's state times a constant.
+bool has_matmul(const Rules& rules) {
+  Graph g;
+  const ValueId x = g.add_value("x", DType::f32, Dims{1, 1, 64}), w = g.add_constant("w", Tensor(DType::f32, {64, 64}));
+  g.set_inputs({x});
+  const ValueId y = g.add_value("y");
+  const NodeId node = g.add_node({.name = "node", .op = "MatMul", .since_version = 13, .inputs = {x, w}, .outputs = {y}});
+  g.set_outputs({y});
+  infer_shapes(g);
+  return match_op(rules, g, g.node(node), nullptr) != nullptr;
+}
+
+bool ignored(const PlacementOptions& wishes, const Node& node) {
+  const auto& names = wishes.ignored_nodes;
+  const auto& ops = wishes.ignored_ops;
+  return std::any_of(names.begin(), names.end(), [&](const std::string& n) { return glob_match(n, node.name); }) ||
+         std::find(ops.begin(), ops.end(), node.op) != ops.end();
+}
+
+}  // namespace
+
+Unrolling unroll_for_target(Graph& graph, const Rules& rules, const PlacementOptions& wishes) {
+  const auto order = graph.order();
+  if (std::none_of(order.begin(), order.end(), [&](NodeId id) { return is_recurrent(graph.node(id)); }) || !has_matmul(rules)) return {};
+  return unroll_recurrent(graph, [&](const Node& n) { return !match_op(rules, graph, n, nullptr) && !ignored(wishes, n); });
+}
+
+Placement place_unrolled(const Graph& graph, const Rules& rules, PlacementOptions options, const Unrolling& unrolling) {
+  std::vector<std::string> mine;
+  for (NodeId id : graph.order())
+    if (unrolling.cells.count(graph.node(id).name)) mine.push_back(graph.node(id).name);
+  options.ignored_nodes.insert(options.ignored_nodes.end(), mine.begin(), mine.end());
+  Placement placement = place(graph, rules, options);
+  for (FloatNode& f : placement.floats) {
+    const Node& node = graph.node(f.node);
+    if (unrolling.cells.count(node.name))
+      f.reason = fmt::format("between the matrix products of the recurrent node '{}': gates and states stay float", node.origin.empty() ? node.name : node.origin[0]);
+    else if (const auto it = unrolling.kept.find(node.name); it != unrolling.kept.end())
+      f.reason = fmt::format("{} is not unrolled: {}", node.op, it->second);
+  }
+  return placement;
+}
+
+}  // namespace quern
