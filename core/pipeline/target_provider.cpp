@@ -98,4 +98,17 @@ std::shared_ptr<const Provider> target_provider(std::shared_ptr<const Target> ta
   return std::make_shared<TargetProvider>(std::move(target), std::move(profile));
 }
 
+std::string runnable_profile(const Target& target, const std::string& profile, std::string* reason) {
+  if (target.available(profile, reason)) return profile;
+  const auto sections = [&](const std::string& name) {
+    json::value v = target.rules(name).effective;
+    for (const char* key : {"profiles", "default_profile"}) v.as_object().erase(key);
+    return v;
+  };
+  const json::value wanted = sections(profile);
+  for (const std::string& other : target.rules(profile).default_profiles)
+    if (other != profile && target.available(other, nullptr) && sections(other) == wanted) return other;
+  return "";
+}
+
 }  // namespace quern

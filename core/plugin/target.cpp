@@ -161,7 +161,7 @@ class PluginTarget : public Target {
     if (!text.data || text.size == 0) throw Error(ErrorCode::plugin, fmt::format("plugin {}: it describes no rules", plugin_.id));
     return text_of(text);
   }
-  Rules rules(const std::string& profile) const override { return *cached_rules(profile); }
+  Rules rules(const std::string& profile) const override { return *cached_rules(resolved(profile)); }
 
   bool available(const std::string& profile, std::string* reason) const override {
     const std::string p = resolved(profile);
@@ -233,14 +233,29 @@ class PluginTarget : public Target {
     if (!entry) entry = std::make_shared<const Rules>(parse_rules(rules_text(), "plugin " + plugin_.id, profile));
     return entry;
   }
-  // Plugins get the profile's name, never "".
-  std::string resolved(const std::string& profile) const { return profile.empty() ? cached_rules("")->profile : profile; }
+  // Plugins get the profile's name, never "": the first of the rules' defaults that can run here, else the first.
+  std::string resolved(const std::string& profile) const {
+    if (!profile.empty()) return profile;
+    std::call_once(chosen_, [&] {
+      const auto first = cached_rules("");
+      default_ = first->profile;
+      if (first->default_profiles.size() < 2) return;
+      for (const std::string& name : first->default_profiles)
+        if (available(name, nullptr)) {
+          default_ = name;
+          return;
+        }
+    });
+    return default_;
+  }
 
   const LoadedPlugin& plugin_;
   const quern_target& table_;
   std::string name_, version_;
   mutable std::mutex mutex_;
   mutable std::map<std::string, std::shared_ptr<const Rules>> rules_;
+  mutable std::once_flag chosen_;
+  mutable std::string default_;
 };
 
 }  // namespace

@@ -111,6 +111,7 @@ struct Rules {
   std::vector<std::string> fallback;
   std::map<std::string, Preset> presets;
   std::vector<Profile> profiles;
+  std::vector<std::string> default_profiles;  // in order of preference; the host takes the first that can run here
   std::map<std::string, int64_t> limits;
   std::map<std::string, std::shared_ptr<const Contract>> contracts;
   json::value effective;                 // the JSON after the profile was merged in

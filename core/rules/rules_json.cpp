@@ -281,27 +281,31 @@ class Sections {
 
 // Picks the profile and merges it in. What remains under "profiles" is the chosen one, without its override: the
 // effective text reads back to the same rules.
-std::string merge_profile(json::value& document, const std::string& wanted, const std::string& source, std::vector<Profile>& all) {
+std::string merge_profile(json::value& document, const std::string& wanted, const std::string& source, Rules& rules) {
   auto& root = document.as_object();
   const auto* profiles_value = root.if_contains("profiles");
   Words names;
   if (profiles_value) {
     for (const auto& [name, v] : profiles_value->as_object()) {
       names.emplace_back(name);
-      all.push_back({std::string(name), words_at(v.as_object(), "requires_cpu")});
+      rules.profiles.push_back({std::string(name), words_at(v.as_object(), "requires_cpu")});
     }
   }
-  const std::string preset = text_at(root, "default_profile");
-  std::string name = !wanted.empty() ? wanted : !preset.empty() ? preset : names.empty() ? "" : names.front();
-  if (name.empty()) return name;
-  if (!profiles_value || !profiles_value->as_object().contains(name)) {
+  rules.default_profiles = words_at(root, "default_profile");
+  if (rules.default_profiles.empty() && !names.empty()) rules.default_profiles = {names.front()};
+  Words needed = rules.default_profiles;
+  if (!wanted.empty()) needed.insert(needed.begin(), wanted);
+  if (needed.empty()) return "";
+  for (const std::string& name : needed) {
+    if (profiles_value && profiles_value->as_object().contains(name)) continue;
     const std::string legal = names.empty() ? "there are no profiles" : "profiles: " + list_of(names);
-    if (!wanted.empty()) {
+    if (name == wanted) {
       throw Error(ErrorCode::config, fmt::format("'{}' has no profile '{}'{}; {}", text_at(root, "id"), wanted, did_you_mean(wanted, names), legal))
           .at_file(source);
     }
     rules_error(source, "$.default_profile", fmt::format("there is no profile '{}'{}; {}", name, did_you_mean(name, names), legal));
   }
+  const std::string name = needed.front();
   const json::value profile = profiles_value->as_object().at(name);
   json::object kept;
   if (const auto* cpu = profile.as_object().if_contains("requires_cpu")) kept.emplace("requires_cpu", *cpu);
@@ -337,7 +341,7 @@ Rules parse_rules(std::string_view json_text, const std::string& source, const s
   }
   validate_json(document, rules_schema(), source, ErrorCode::plugin);
   Rules rules;
-  rules.profile = merge_profile(document, profile, source, rules.profiles);
+  rules.profile = merge_profile(document, profile, source, rules);
   // Again: an override may have brought in anything.
   if (!rules.profile.empty()) {
     try {

@@ -112,9 +112,21 @@ TEST(Rules, ReferencesAreChecked) {
   EXPECT_THAT(error_after("-residual.zero_point", "-residual.zeropoint"), HasSubstr(".scale and .zero_point only"));
   EXPECT_THAT(error_after("\"operands\": {\"a\"", "\"operands\": {\"c\""), HasSubstr("'c' is an operand of no config"));
   EXPECT_THAT(error_after("\"default_profile\": \"v1\"", "\"default_profile\": \"v3\""), HasSubstr("no profile 'v3'"));
+  EXPECT_THAT(error_after("\"default_profile\": \"v1\"", "\"default_profile\": [\"v2\", \"v3\"]"), AllOf(HasSubstr("$.default_profile"), HasSubstr("no profile 'v3'")));
   EXPECT_THAT(error_after("\"x-note\": \"ignored\"", "\"x-note\": 1", "v9"), AllOf(HasSubstr("no profile 'v9'"), HasSubstr("v1 and v2")));
   EXPECT_THAT(error_after("\"fallback\": [\"f32\"]", "\"fallback\": [\"f64\"]"), HasSubstr("$.fallback[0]"));
   EXPECT_THAT(error_after("\"weights\": \"symmetric\"}", "\"weights\": \"symmetric\", \"prefer\": {\"Gemm\": \"dense9\"}}"), HasSubstr("no config 'dense9'"));
+}
+
+TEST(Rules, DefaultProfilesStandInOrderOfPreference) {
+  std::string text(sample_rules_text);
+  const std::string one = "\"default_profile\": \"v1\"";
+  EXPECT_EQ(parse_rules(text, "npu.json").default_profiles, std::vector<std::string>{"v1"});
+  text.replace(text.find(one), one.size(), "\"default_profile\": [\"v2\", \"v1\"]");
+  const Rules rules = parse_rules(text, "npu.json");
+  EXPECT_EQ(rules.default_profiles, (std::vector<std::string>{"v2", "v1"}));
+  EXPECT_EQ(rules.profile, "v2");
+  EXPECT_EQ(parse_rules(text, "npu.json", "v1").profile, "v1");
 }
 
 TEST(Rules, ContradictionsAreErrors) {
