@@ -110,12 +110,14 @@ class Drafter {
     if (!t || t->type() != DType::f32 || root.inputs.size() < 2 || root.inputs[1] == no_value) return false;
     if (root.inputs.size() > 2 && root.inputs[2] != no_value) return false;
     const auto& weight = g_.value(root.inputs[1]).shape;
-    if (!weight || weight->empty()) return false;
+    // Of two tensors that flow, none can give way where the bias does not fit its integers.
+    if (!weight || weight->empty() || !g_.value(root.inputs[1]).is_constant()) return false;
     int64_t channels = 0;
     size_t behind = 0;  // axes after the channel axis
     if (root.op == "Conv") { channels = (*weight)[0]; behind = weight->size() - 2; }
     else if (root.op == "Gemm") channels = (*weight)[root.integer("transB", 0) || weight->size() < 2 ? 0 : 1];
     else if (root.op == "MatMul" && weight->size() >= 2) channels = weight->back();
+    else if (root.op == "ConvTranspose" && weight->size() > 2) { channels = (*weight)[1] * root.integer("group", 1); behind = weight->size() - 2; }
     else return false;
     if (t->count() != channels || t->rank() <= static_cast<int64_t>(behind)) return false;
     return t->dims()[static_cast<size_t>(t->rank()) - 1 - behind] == channels;

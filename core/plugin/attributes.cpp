@@ -109,16 +109,19 @@ void complete_window(const UnitMember& member, const std::vector<std::optional<D
   a.try_emplace("auto_pad", std::string("NOTSET"));
   const auto* auto_pad = std::get_if<std::string>(&a["auto_pad"]);
   if (!auto_pad) return;
-  if (*auto_pad == "NOTSET") {
+  const bool sized = member.op == "ConvTranspose" && a.count("output_shape");  // its pads follow from the output
+  if (*auto_pad == "NOTSET" && !sized) {
     a.try_emplace("pads", zeros);
-  } else if (*auto_pad == "VALID") {
+  } else if (*auto_pad == "VALID" && !sized) {
     a["pads"] = zeros;
     a["auto_pad"] = std::string("NOTSET");
-  } else if (member.op != "ConvTranspose" && !inputs.empty() && inputs[0] && inputs[0]->size() == spatial + 2 &&
+  } else if (!inputs.empty() && inputs[0] && inputs[0]->size() == spatial + 2 &&
              std::all_of(inputs[0]->begin() + 2, inputs[0]->end(), [](int64_t d) { return d >= 0; }) &&
              (!convolution || has_weight)) {
     const Node node = node_of(member);
-    const Window w = convolution ? conv_window(node, *inputs[0], *inputs[1]) : pool_window(node, *inputs[0]);
+    const Window w = member.op == "ConvTranspose" ? conv_transpose_window(node, *inputs[0], *inputs[1])
+                     : convolution                ? conv_window(node, *inputs[0], *inputs[1])
+                                                  : pool_window(node, *inputs[0]);
     Ints pads = w.pad_begin;
     pads.insert(pads.end(), w.pad_end.begin(), w.pad_end.end());
     a["pads"] = pads;

@@ -1,5 +1,6 @@
-// The dot form: Conv, Gemm, MatMul by a constant matrix. All are computed as a convolution over up to three spatial
-// axes; Gemm and MatMul have none, their rows are the batch.
+// The dot form: Conv, ConvTranspose, Gemm, MatMul by a constant matrix. All are computed as a convolution over up to three
+// spatial axes; Gemm and MatMul have none, their rows are the batch. A ConvTranspose asks for each output which taps reach
+// an input. (MatMul of two tensors that flow: product.cpp.)
 //
 // Accumulation is by our own widening loops: int16 x int16 -> int32 where the worst case provably fits, else exact int64,
 // else (a saturating or ordered accumulator) element by element in the order the contract states.
@@ -84,22 +85,23 @@ class DotKernel : public Kernel {
  private:
   static int64_t out_channels_of(const UnitView& view) {
     const Dims& d = view.output_dims;
-    return view.main().op == "Conv" ? d.at(1) : d.back();
+    return view.main().op == "Conv" || view.main().op == "ConvTranspose" ? d.at(1) : d.back();
   }
 
   void resolve(const Flowing& input, const UnitOperand& weight) {
     const UnitMember& main = view_.main();
     const Node node = node_of(main);
     const Dims& w = weight.constant->dims();
-    conv_ = main.op == "Conv";
+    backward_ = main.op == "ConvTranspose";
+    conv_ = main.op == "Conv" || backward_;
     if (conv_) {
-      const Window win = conv_window(node, input.dims, w);
+      const Window win = backward_ ? conv_transpose_window(node, input.dims, w) : conv_window(node, input.dims, w);
       const size_t n = win.kernel.size(), skip = 3 - n;
       if (n > 3) view_.fail("a convolution of more than three spatial axes");
       g_.batch = input.dims[0];
       g_.channels = input.dims[1];
-      g_.out_channels = w[0];
       g_.group = win.group;
+      g_.out_channels = backward_ ? w[1] * win.group : w[0];
       for (size_t i = 0; i < n; ++i) {
         g_.in[skip + i] = input.dims[2 + i];
         g_.out[skip + i] = win.output[i];
@@ -107,7 +109,7 @@ class DotKernel : public Kernel {
         g_.stride[skip + i] = win.stride[i];
         g_.dilation[skip + i] = win.dilation[i];
         g_.pad[skip + i] = win.pad_begin[i];
-        g_.padded[skip + i] = input.dims[2 + i] + win.pad_begin[i] + win.pad_end[i];
+        g_.padded[skip + i] = input.dims[2 + i] + (backward_ ? 0 : win.pad_begin[i] + win.pad_end[i]);
       }
       return;
     }
@@ -117,7 +119,7 @@ class DotKernel : public Kernel {
       if (node.integer("transA", 0) != 0) view_.fail("Gemm with transA");
       if (node.real("alpha", 1) != 1 || node.real("beta", 1) != 1) view_.fail("Gemm with alpha or beta other than 1");
     } else if (main.op != "MatMul") {
-      view_.fail("the dot form knows Conv, Gemm and MatMul, not " + main.op);
+      view_.fail("the dot form knows Conv, ConvTranspose, Gemm and MatMul, not " + main.op);
     }
     g_.channels = transposed_ ? w[1] : w[0];
     g_.out_channels = transposed_ ? w[0] : w[1];
@@ -136,11 +138,18 @@ class DotKernel : public Kernel {
     for (int64_t oc = 0; oc < g_.out_channels; ++oc)
       for (int64_t c = 0; c < ic; ++c)
         for (int64_t t = 0; t < taps; ++t) {
-          const int64_t from = conv_ ? (oc * ic + c) * taps + t : (transposed_ ? oc * ic + c : c * g_.out_channels + oc);
+          const int64_t from = conv_ ? (backward_ ? backward_place(oc, c) : oc * ic + c) * taps + t
+                                     : (transposed_ ? oc * ic + c : c * g_.out_channels + oc);
           const StageValue v = pre.run(load(all, from), oc);
           if (v.is_float) view_.fail("the interpreter accumulates integers; the weight's pre-stages end with a float");
           wide_[static_cast<size_t>((oc * taps + t) * ic + c)] = v.i;
         }
+  }
+
+  // Of a ConvTranspose's weight [ic][oc / group][kernel]: c counts within the group.
+  int64_t backward_place(int64_t oc, int64_t c) const {
+    const int64_t each = g_.out_channels / g_.group;
+    return (oc / each * g_.group_channels() + c) * each + oc % each;
   }
 
   void prepare_input(const Flowing& input) {
@@ -226,7 +235,8 @@ class DotKernel : public Kernel {
     for (int64_t d = 0; d < g_.padded[0]; ++d)
       for (int64_t h = 0; h < g_.padded[1]; ++h)
         for (int64_t w = 0; w < g_.padded[2]; ++w) {
-          const int64_t id = d - g_.pad[0], ih = h - g_.pad[1], iw = w - g_.pad[2];
+          const Three pad = backward_ ? Three{0, 0, 0} : g_.pad;
+          const int64_t id = d - pad[0], ih = h - pad[1], iw = w - pad[2];
           const bool inside = id >= 0 && id < g_.in[0] && ih >= 0 && ih < g_.in[1] && iw >= 0 && iw < g_.in[2];
           const int64_t base = inside ? n * in.strides[0] + id * stride[0] + ih * stride[1] + iw * stride[2] : 0;
           for (int64_t c = 0; c < g_.channels; ++c, ++p) {
@@ -290,6 +300,39 @@ class DotKernel : public Kernel {
     return checked(sum);
   }
 
+  // Along one axis: the input that reaches output `o` by tap `k`; -1 where there is none.
+  int64_t source(size_t axis, int64_t o, int64_t k) const {
+    const int64_t at = o + g_.pad[axis] - k * g_.dilation[axis];
+    if (at < 0 || at % g_.stride[axis] != 0 || at / g_.stride[axis] >= g_.in[axis]) return -1;
+    return at / g_.stride[axis];
+  }
+
+  // Of a ConvTranspose. Taps that reach nothing add nothing, in any order of the others.
+  template <class T>
+  int64_t accumulate_backward(const T* x, const Three& place, int64_t oc, const T* weights) const {
+    const Accumulator& acc = view_.contract().acc;
+    const int64_t ic = g_.group_channels(), first = oc / (g_.out_channels / g_.group) * ic;
+    const T* w = weights + oc * g_.taps() * ic;
+    i128 sum = init_.empty() ? 0 : init_[init_.size() == 1 ? 0 : static_cast<size_t>(oc)];
+    int64_t done = 0;
+    const auto tap = [&](int64_t d, int64_t h, int64_t k, int64_t c0, int64_t c1) {
+      const int64_t z = source(0, place[0], d), y = source(1, place[1], h), p = source(2, place[2], k);
+      if (z < 0 || y < 0 || p < 0) return;
+      const T* in = x + ((z * g_.in[1] + y) * g_.in[2] + p) * g_.channels + first;
+      const T* by = w + ((d * g_.kernel[1] + h) * g_.kernel[2] + k) * ic;
+      for (int64_t c = c0; c < c1; ++c) {
+        sum += static_cast<i128>(in[c]) * by[c];
+        if (acc.saturate_every > 0 && ++done % acc.saturate_every == 0) sum = limit_to(sum, acc.bits, acc.is_signed);
+      }
+    };
+    const int64_t outer = ordered_ ? ic : 1;  // ordered: input channel by input channel
+    for (int64_t c = 0; c < outer; ++c)
+      for (int64_t d = 0; d < g_.kernel[0]; ++d)
+        for (int64_t h = 0; h < g_.kernel[1]; ++h)
+          for (int64_t k = 0; k < g_.kernel[2]; ++k) tap(d, h, k, ordered_ ? c : 0, ordered_ ? c + 1 : ic);
+    return checked(sum);
+  }
+
   template <class T>
   void run_typed(std::span<const TensorView> inputs, const TensorView& out, T* x) const {
     const TensorView& in = inputs[input_];
@@ -326,7 +369,7 @@ class DotKernel : public Kernel {
                 index[conv_ ? 1 : index.size() - 1] = oc;
                 extras_.read(inputs, index, oc, extra.data());
               }
-              const StageValue acc{false, accumulate<T>(x, start, oc, weights), 0};
+              const StageValue acc{false, backward_ ? accumulate_backward<T>(x, {d, h, k}, oc, weights) : accumulate<T>(x, start, oc, weights), 0};
               store(out, base + oc * step, post_.run(acc, oc, extra), view_);
             }
           }
@@ -337,7 +380,7 @@ class DotKernel : public Kernel {
   Extras extras_;
   StageProgram post_;
   Geometry g_;
-  bool conv_ = false, transposed_ = false, narrow_ = false, ordered_ = false, per_channel_input_ = false;
+  bool conv_ = false, backward_ = false, transposed_ = false, narrow_ = false, ordered_ = false, per_channel_input_ = false;
   size_t input_ = 0;
   std::vector<int64_t> wide_;
   std::vector<int16_t> short_;
@@ -347,6 +390,8 @@ class DotKernel : public Kernel {
 
 }  // namespace
 
-std::unique_ptr<Kernel> make_dot(const UnitView& view) { return std::make_unique<DotKernel>(view); }
+std::unique_ptr<Kernel> make_dot(const UnitView& view) {
+  return view.find("weight") ? make_product(view) : std::make_unique<DotKernel>(view);
+}
 
 }  // namespace quern::interpreter

@@ -68,6 +68,7 @@ class Extras {
 };
 
 std::unique_ptr<Kernel> make_dot(const UnitView& view);
+std::unique_ptr<Kernel> make_product(const UnitView& view);  // the dot form whose weight flows too
 std::unique_ptr<Kernel> make_pool(const UnitView& view);
 std::unique_ptr<Kernel> make_elementwise2(const UnitView& view);
 std::unique_ptr<Kernel> make_move(const UnitView& view, const KernelRequest& request);
