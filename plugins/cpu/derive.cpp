@@ -59,6 +59,16 @@ void derive_dot(const OpView& op, quern_sdk::TableSink& tables) {
   emit_output(op, tables);
 }
 
+void derive_product(const OpView& op, quern_sdk::TableSink& tables) {
+  const double output = output_scale(op);
+  const double scales = activation_quant(op, op.input("input")).scale() * static_cast<double>(activation_quant(op, op.input("weight")).scale());
+  tables.emit("multiplier", ratio(op, "the multiplier", scales / output));
+  if (const OperandView residual = op.find("residual"))
+    tables.emit("residual_scale", ratio(op, "the scale of the residual", activation_quant(op, residual).scale() / output));
+  emit_activation(op, output, tables);
+  emit_output(op, tables);
+}
+
 void derive_add(const OpView& op, quern_sdk::TableSink& tables) {
   const double output = output_scale(op);
   for (const char* role : {"a", "b"})
@@ -78,25 +88,47 @@ void derive_one(const OpView& op, bool always, quern_sdk::TableSink& tables) {
   emit_output(op, tables);
 }
 
-bool is_dot(std::string_view op) { return op == "Conv" || op == "Gemm" || op == "MatMul"; }
+bool is_dot(std::string_view op) { return op == "Conv" || op == "ConvTranspose" || op == "Gemm" || op == "MatMul"; }
+// MatMul of two tensors that flow.
+bool is_product(const OpView& op) { return op.op() == "MatMul" && !op.input("weight").is_constant(); }
 bool is_average(std::string_view op) { return op == "AveragePool" || op == "GlobalAveragePool"; }
 
 std::string number(double v) { return std::to_string(static_cast<long long>(v)); }
 
+// Of one tensor's numbers: the largest |x - z|.
+double largest_of(const QuantView& q) { return static_cast<double>(std::max(q.qmax() - q.zero_point(), q.zero_point() - q.qmin())); }
+
+bool product_fits_accumulator(const OpView& op, std::string& reason) {
+  const OperandView a = op.input("input"), b = op.input("weight");
+  const Dims dims = dims_of(a);
+  const int64_t depth = dims.empty() ? 1 : dims.back();
+  const double worst = largest_of(activation_quant(op, a)) * largest_of(activation_quant(op, b)) * static_cast<double>(depth);
+  if (worst < 0x1p31) return true;
+  reason = "a sum of " + number(static_cast<double>(depth)) + " products may leave the 32-bit accumulator";
+  return false;
+}
+
 // The accumulator has 32 bits: |sum| <= max|x - z| * sum|w| must stay below 2^31 in every channel.
 bool fits_accumulator(const OpView& op, std::string& reason) {
   const QuantView x = activation_quant(op, op.input("input"));
-  const double largest = static_cast<double>(std::max(x.qmax() - x.zero_point(), x.zero_point() - x.qmin()));
+  const double largest = largest_of(x);
   const auto w = op.input("weight").tensor();
   int axis = 0;
   const int64_t channels = output_channels(op, &axis);
-  const int64_t taps = channels > 0 ? w.count() / channels : 0;
+  // A transposed convolution's weight is [ic][oc / group][kernel]; each output sums over the ic of its group.
+  const bool transposed = op.op() == "ConvTranspose";
+  const int64_t group = transposed ? op.node(0).integer("group", 1) : 1;
+  const int64_t taps = channels > 0 ? w.count() / channels : 0, each = channels / std::max<int64_t>(1, group);
+  const int64_t kernel = transposed && each > 0 ? w.count() / (w.dim(0) * each) : 1;
   double worst = 127.0 * static_cast<double>(taps);
   if (op.input("weight").is_constant() && op.input("weight").dtype() == QUERN_DTYPE_S8 && worst * 255 >= 0x1p31) {
     const auto v = w.values<const int8_t>();
     std::vector<int64_t> sum(static_cast<size_t>(channels), 0);
-    for (size_t i = 0; i < v.size(); ++i)
-      sum[static_cast<size_t>(axis == 0 ? static_cast<int64_t>(i) / taps : static_cast<int64_t>(i) % channels)] += v[i] < 0 ? -v[i] : v[i];
+    const auto channel = [&](int64_t i) {
+      if (transposed) return i / (w.count() / group) * each + i / kernel % each;
+      return axis == 0 ? i / taps : i % channels;
+    };
+    for (size_t i = 0; i < v.size(); ++i) sum[static_cast<size_t>(channel(static_cast<int64_t>(i)))] += v[i] < 0 ? -v[i] : v[i];
     worst = static_cast<double>(*std::max_element(sum.begin(), sum.end()));
   }
   // The unsigned code of a signed input goes up to 255 inside of the kernels.
@@ -109,6 +141,10 @@ bool fits_accumulator(const OpView& op, std::string& reason) {
 
 int64_t output_channels(const OpView& op, int* axis) {
   const auto w = op.input("weight").tensor();
+  if (op.op() == "ConvTranspose" && w.rank() >= 3 && w.complete()) {
+    if (axis) *axis = 1;
+    return w.dim(1) * op.node(0).integer("group", 1);
+  }
   const bool columns = op.op() == "MatMul" || (op.op() == "Gemm" && op.node(0).integer("transB", 0) == 0);
   if (w.rank() < 2 || (op.op() != "Conv" && w.rank() != 2) || !w.complete())
     throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": the weight has an unexpected shape");
@@ -118,7 +154,7 @@ int64_t output_channels(const OpView& op, int* axis) {
 
 void derive(const OpView& op, quern_sdk::TableSink& tables) {
   const std::string_view kind = op.op();
-  if (is_dot(kind)) return derive_dot(op, tables);
+  if (is_dot(kind)) return is_product(op) ? derive_product(op, tables) : derive_dot(op, tables);
   if (kind == "Add") return derive_add(op, tables);
   if (kind == "Concat") return;
   derive_one(op, is_average(kind), tables);
@@ -142,7 +178,7 @@ bool supports(const OpView& op, std::string& reason) {
         }
       }
     }
-    return fits_accumulator(op, reason);
+    return is_product(op) ? product_fits_accumulator(op, reason) : fits_accumulator(op, reason);
   }
   if (kind == "Concat") {
     for (size_t i = 0; i < op.inputs(); ++i)

@@ -1,6 +1,7 @@
 #include "plugins/cpu/dot.hpp"
 
 #include "plugins/cpu/depthwise.hpp"
+#include "plugins/cpu/own_dot.hpp"
 
 #include <algorithm>
 
@@ -40,6 +41,10 @@ dnnl::primitive_attr attributes_of(const DotSpec& s) {
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   return attr;
 }
+
+// oneDNN knows neither the instruction sets without VNNI (exactly), nor tables, nor a transposed convolution with our zero
+// points.
+bool own_is_better(const DotSpec& s) { return s.isa != Isa::vnni || !s.table.empty() || s.transposed; }
 
 bool is_slow(const std::string& implementation) {
   return implementation.find("gemm") != std::string::npos || implementation.find("ref") != std::string::npos;
@@ -83,13 +88,21 @@ Dot::Attempt Dot::attempt(int64_t merge) const {
 
 Dot::~Dot() = default;
 
-Dot::Dot(const DotSpec& spec, bool own_kernels) : spec_(spec) {
-  if (own_kernels) depthwise_ = Depthwise::make(spec);
-  if (depthwise_) {
+Dot::Dot(const DotSpec& spec, Engine engine) : spec_(spec) {
+  if (engine == Engine::onednn) {
+    use_onednn();
+  } else if (engine == Engine::own || own_is_better(spec)) {
+    own_ = std::make_unique<OwnDot>(spec, spec.isa);
+    implementation_ = own_->name();
+  } else if ((depthwise_ = Depthwise::make(spec))) {
     implementation_ = "depthwise:avx512_vnni";
-    spec_.weights = nullptr;
-    return;
+  } else {
+    use_onednn();
   }
+  spec_.weights = nullptr;
+}
+
+void Dot::use_onednn() {
   const ThreadScope threads(spec_.threads);
   Attempt best = attempt(1);
   if (spec_.groups > 1 && (best.merge == 0 || is_slow(best.implementation))) {
@@ -115,7 +128,6 @@ Dot::Dot(const DotSpec& spec, bool own_kernels) : spec_(spec) {
     bias_ = memory(memory::desc({spec_.oc}, Type::f32, Tag::a), cpu_engine());
     std::copy(spec_.bias.begin(), spec_.bias.end(), static_cast<float*>(bias_.get_data_handle()));
   }
-  spec_.weights = nullptr;
 }
 
 void Dot::pack_weights(int64_t merge, const memory::desc& wanted) {
@@ -141,10 +153,13 @@ void Dot::pack_weights(int64_t merge, const memory::desc& wanted) {
   stream.wait();
 }
 
-uint64_t Dot::workspace_bytes() const { return depthwise_ ? depthwise_->workspace_bytes() : description_.scratchpad_desc().get_size(); }
+uint64_t Dot::workspace_bytes() const {
+  if (own_) return own_->workspace_bytes();
+  return depthwise_ ? depthwise_->workspace_bytes() : description_.scratchpad_desc().get_size();
+}
 
 Dot::Run::Run(const Dot& dot) : dot_(dot) {
-  if (dot.depthwise_) return;
+  if (dot.depthwise_ || dot.own_) return;
   stream_ = dnnl::stream(cpu_engine());
   src_ = memory(dot.description_.src_desc(), cpu_engine(), nullptr);
   dst_ = memory(dot.description_.dst_desc(), cpu_engine(), nullptr);
@@ -153,7 +168,8 @@ Dot::Run::Run(const Dot& dot) : dot_(dot) {
   if (dot.bias_) arguments_[DNNL_ARG_BIAS] = dot.bias_;
 }
 
-void Dot::Run::operator()(const void* src, void* dst, void* workspace) {
+void Dot::Run::operator()(const void* src, const void* residual, void* dst, void* workspace) {
+  if (dot_.own_) return dot_.own_->run(src, static_cast<const uint8_t*>(residual), dst, workspace);
   if (dot_.depthwise_) return dot_.depthwise_->run(src, dst, workspace);
   const ThreadScope threads(dot_.spec_.threads);
   src_.set_data_handle(const_cast<void*>(src));

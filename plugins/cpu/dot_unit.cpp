@@ -1,9 +1,10 @@
-// A unit of Conv, Gemm or MatMul with its fused members as a Dot.
+// A unit of Conv, ConvTranspose, Gemm or MatMul by a constant with its fused members as a Dot.
 #include <algorithm>
 #include <cstring>
 
 #include "plugins/cpu/derive.hpp"
 #include "plugins/cpu/dot.hpp"
+#include "plugins/cpu/numbers.hpp"
 #include "plugins/cpu/strided.hpp"
 
 namespace quern_cpu {
@@ -14,45 +15,70 @@ class DotKernel : public Kernel {
   DotKernel(const DotSpec& spec, std::vector<uint32_t> layouts, size_t input, int residual, bool spatial)
       : Kernel("cpu.dot:"), dot_(spec), layouts_(std::move(layouts)), input_(input), residual_(residual), spatial_(spatial) {
     name_ += dot_.implementation();
+    // Room for the codes of a residual that does not lie as the output does.
+    const DotSpec& s = dot_.spec();
+    if (residual_ >= 0 && !dot_.residual_in_output()) residual_bytes_ = static_cast<uint64_t>(s.batch * s.oc * s.h.out * s.w.out + 127) / 64 * 64;
   }
 
-  uint64_t workspace_bytes() const override { return dot_.workspace_bytes(); }
+  uint64_t workspace_bytes() const override { return dot_.workspace_bytes() + residual_bytes_; }
   std::vector<uint32_t> input_layouts() const override { return layouts_; }
   uint32_t output_layout() const override { return spatial_ ? QUERN_LAYOUT_CHANNELS_LAST : QUERN_LAYOUT_ROW_MAJOR; }
   std::unique_ptr<Context> create_context() const override { return std::make_unique<Dot::Run>(dot_); }
 
   void execute(Context& context, Span<const quern_tensor> inputs, const quern_tensor& output, void* workspace) const override {
-    if (residual_ >= 0) put_residual(inputs[static_cast<size_t>(residual_)], output);
-    static_cast<Dot::Run&>(context)(inputs[input_].data, output.data, workspace);
+    const void* residual = nullptr;
+    auto* scratch = static_cast<uint8_t*>(workspace);
+    if (residual_ >= 0) {
+      const quern_tensor& r = inputs[static_cast<size_t>(residual_)];
+      if (dot_.residual_in_output()) {
+        output.dtype == QUERN_DTYPE_F32 ? put_values(r, output) : put_codes(r, output, output.data);
+      } else if (same_places(r, output)) {
+        residual = r.data;
+      } else {
+        put_codes(r, output, scratch);
+        residual = scratch;
+      }
+    }
+    static_cast<Dot::Run&>(context)(inputs[input_].data, residual, output.data, scratch + residual_bytes_);
   }
 
  private:
-  // oneDNN adds to what lies in the output.
-  void put_residual(const quern_tensor& residual, const quern_tensor& output) const {
-    const Dims out(output.dims, output.dims + output.rank);
-    const Dims own(output.strides, output.strides + output.rank);
-    const Dims from = broadcast_strides(residual, out);
+  static bool same_places(const quern_tensor& a, const quern_tensor& b) {
+    if (a.rank != b.rank || !std::equal(a.dims, a.dims + a.rank, b.dims)) return false;
+    for (uint32_t i = 0; i < a.rank; ++i)
+      if (a.dims[i] > 1 && a.strides[i] != b.strides[i]) return false;
+    return true;
+  }
+
+  // The residual's codes, broadcast, as the output lies.
+  void put_codes(const quern_tensor& residual, const quern_tensor& output, void* place) const {
+    const Dims out(output.dims, output.dims + output.rank), own(output.strides, output.strides + output.rank);
     const auto* in = static_cast<const uint8_t*>(residual.data);
-    const DotSpec& s = dot_.spec();
-    if (output.dtype != QUERN_DTYPE_F32) {
-      auto* to = static_cast<uint8_t*>(output.data);
-      for_rows(out, own, {from}, s.threads, [&](int64_t o, const int64_t* i, int64_t n, int64_t step_out, const int64_t* step) {
-        if (step_out == 1 && step[0] == 1) {
-          std::memcpy(to + o, in + i[0], static_cast<size_t>(n));
-        } else {
-          for (int64_t k = 0; k < n; ++k) to[o + k * step_out] = in[i[0] + k * step[0]];
-        }
-      });
-      return;
-    }
+    auto* to = static_cast<uint8_t*>(place);
+    for_rows(out, own, {broadcast_strides(residual, out)}, dot_.spec().threads,
+             [&](int64_t o, const int64_t* i, int64_t n, int64_t step_out, const int64_t* step) {
+               if (step_out == 1 && step[0] == 1) {
+                 std::memcpy(to + o, in + i[0], static_cast<size_t>(n));
+               } else {
+                 for (int64_t k = 0; k < n; ++k) to[o + k * step_out] = in[i[0] + k * step[0]];
+               }
+             });
+  }
+
+  // Its values less the zero point, in a float output: oneDNN adds to what lies there.
+  void put_values(const quern_tensor& residual, const quern_tensor& output) const {
+    const Dims out(output.dims, output.dims + output.rank), own(output.strides, output.strides + output.rank);
+    const auto* in = static_cast<const uint8_t*>(residual.data);
     auto* to = static_cast<float*>(output.data);
     const bool is_signed = residual.dtype == QUERN_DTYPE_S8;
-    for_rows(out, own, {from}, s.threads, [&](int64_t o, const int64_t* i, int64_t n, int64_t step_out, const int64_t* step) {
-      for (int64_t k = 0; k < n; ++k) {
-        const uint8_t code = in[i[0] + k * step[0]];
-        to[o + k * step_out] = static_cast<float>((is_signed ? static_cast<int32_t>(static_cast<int8_t>(code)) : code) - s.residual_zp);
-      }
-    });
+    const int32_t zero = dot_.spec().residual_zp;
+    for_rows(out, own, {broadcast_strides(residual, out)}, dot_.spec().threads,
+             [&](int64_t o, const int64_t* i, int64_t n, int64_t step_out, const int64_t* step) {
+               for (int64_t k = 0; k < n; ++k) {
+                 const uint8_t code = in[i[0] + k * step[0]];
+                 to[o + k * step_out] = static_cast<float>((is_signed ? static_cast<int32_t>(static_cast<int8_t>(code)) : code) - zero);
+               }
+             });
   }
 
   Dot dot_;
@@ -60,6 +86,7 @@ class DotKernel : public Kernel {
   size_t input_;
   int residual_;
   bool spatial_;
+  uint64_t residual_bytes_ = 0;
 };
 
 void read_tables(const OpView& op, DotSpec& s) {
@@ -71,6 +98,8 @@ void read_tables(const OpView& op, DotSpec& s) {
     if (static_cast<int64_t>(bias.size()) != s.oc) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": table bias_f32 has a wrong size");
     s.bias.assign(bias.begin(), bias.end());
   }
+  s.table = activation_table(op);
+  if (!s.table.empty()) s.table_offset = op.table<float>("act_offset")[0];
   if (op.find_table("act_low")) {
     s.clamp = true;
     s.low = op.table<float>("act_low")[0];
@@ -87,6 +116,20 @@ void set_conv(const OpView& op, DotSpec& s, const Dims& in, const Dims& out, con
   if (s.groups < 1 || s.ic != w[1] * s.groups || s.oc % s.groups != 0 || out[1] != s.oc || out[0] != s.batch)
     throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": channels of input, weight, output and group do not fit each other");
   const auto axes = axes_of(op, in, out, Dims(w.begin() + 2, w.end()), true);
+  s.h = axes[0];
+  s.w = axes[1];
+}
+
+void set_transposed(const OpView& op, DotSpec& s, const Dims& in, const Dims& out, const Dims& w) {
+  if (in.size() < 3 || w.size() != in.size()) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": input and weight differ in rank");
+  s.transposed = true;
+  s.batch = in[0];
+  s.ic = in[1];
+  s.groups = op.node(0).integer("group", 1);
+  s.oc = w[1] * s.groups;
+  if (s.groups < 1 || s.ic != w[0] || s.ic % s.groups != 0 || out[1] != s.oc || out[0] != s.batch)
+    throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": channels of input, weight, output and group do not fit each other");
+  const auto axes = transposed_axes_of(op, in, out, Dims(w.begin() + 2, w.end()));
   s.h = axes[0];
   s.w = axes[1];
 }
@@ -112,11 +155,15 @@ std::unique_ptr<Kernel> compile_dot(const OpView& op, uint32_t threads) {
   if (!supports(op, reason)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": " + reason);
   const OperandView input = op.input("input"), weight = op.input("weight"), output = op.output();
   const Dims in = dims_of(input), out = dims_of(output), w = dims_of(weight);
-  if (!weight.is_constant()) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": the weight is not a constant");
+  if (!weight.is_constant()) {
+    if (op.op() == "MatMul") return compile_product(op, threads);
+    throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": the weight is not a constant");
+  }
   DotSpec s;
   s.threads = threads;
-  const bool spatial = op.op() == "Conv";
-  if (spatial) set_conv(op, s, in, out, w);
+  const bool transposed = op.op() == "ConvTranspose", spatial = transposed || op.op() == "Conv";
+  if (transposed) set_transposed(op, s, in, out, w);
+  else if (spatial) set_conv(op, s, in, out, w);
   else set_matrix(op, s, in, out, w);
   const QuantView x = activation_quant(op, input);
   s.src = input.dtype();

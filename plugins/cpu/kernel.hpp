@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "plugins/cpu/isa.hpp"
 #include "quern/plugin.hpp"
 
 namespace quern_cpu {
@@ -26,6 +27,7 @@ class Kernel {
   virtual ~Kernel() = default;
   virtual uint64_t workspace_bytes() const { return 0; }
   const std::string& name() const { return name_; }
+  Isa isa() const { return isa_; }  // what it was compiled for; execute is called within a scope of it
   // One QUERN_LAYOUT_* per operand that flows, in order.
   virtual std::vector<uint32_t> input_layouts() const = 0;
   virtual uint32_t output_layout() const = 0;
@@ -35,14 +37,18 @@ class Kernel {
  protected:
   explicit Kernel(std::string name) : name_(std::move(name)) {}
   std::string name_;
+
+ private:
+  Isa isa_ = current_isa();
 };
 
-std::unique_ptr<Kernel> compile_dot(const OpView& op, uint32_t threads);         // Conv, Gemm, MatMul
+std::unique_ptr<Kernel> compile_dot(const OpView& op, uint32_t threads);         // Conv, ConvTranspose, Gemm, MatMul
+std::unique_ptr<Kernel> compile_product(const OpView& op, uint32_t threads);     // MatMul of two tensors that flow
 std::unique_ptr<Kernel> compile_elementwise(const OpView& op, uint32_t threads); // Add
 std::unique_ptr<Kernel> compile_pool(const OpView& op, uint32_t threads);        // AveragePool, MaxPool and the global ones
 std::unique_ptr<Kernel> compile_move(const OpView& op, uint32_t threads);        // layout operators, Concat, Relu, Clip
 
-// body(first, last) over [0, count) cut into at most `threads` pieces, on the host's threads.
+// body(first, last) over [0, count) cut into at most `threads` pieces, on the host's threads, within the caller's IsaScope.
 template <class F>
 void for_pieces(int64_t count, uint32_t threads, F&& body) {
   const int64_t pieces = std::min<int64_t>(count, threads);
@@ -50,7 +56,11 @@ void for_pieces(int64_t count, uint32_t threads, F&& body) {
     if (count > 0) body(int64_t{0}, count);
     return;
   }
-  quern_sdk::parallel_for(pieces, [&](int64_t i) { body(count * i / pieces, count * (i + 1) / pieces); });
+  const Isa isa = current_isa();
+  quern_sdk::parallel_for(pieces, [&](int64_t i) {
+    const IsaScope scope(isa);
+    body(count * i / pieces, count * (i + 1) / pieces);
+  });
 }
 
 }  // namespace quern_cpu

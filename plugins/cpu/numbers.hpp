@@ -34,6 +34,9 @@ inline bool writes_floats(const OpView& op) {
   return t == QUERN_DTYPE_F32;
 }
 
+// The fused table activation of a unit: its entries as codes, or the bits of floats; empty where there is none.
+std::vector<int32_t> activation_table(const OpView& op);
+
 // A constant operand's codes in row-major order, with the 64 readable bytes behind them that the kernels want.
 inline std::vector<uint8_t> codes_of(const OperandView& operand) {
   const auto t = operand.tensor();

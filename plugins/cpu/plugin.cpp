@@ -1,8 +1,8 @@
-// The target "cpu": one profile so far, "vnni". Rules and arithmetic: rules.json, docs/targets/cpu.md.
+// The target "cpu". Profiles: vnni, avx512, avx2, sse41, with the same rules and the same bytes. Rules and arithmetic: rules.json, docs/targets/cpu.md.
 #include "plugins/cpu/cost.hpp"
 #include "plugins/cpu/derive.hpp"
 #include "plugins/cpu/kernel.hpp"
-#include "plugins/cpu/onednn.hpp"
+#include "plugins/cpu/self_check.hpp"
 
 namespace quern_cpu {
 
@@ -17,27 +17,27 @@ struct CpuTarget {
   std::string_view describe() { return rules_text(); }
 
   bool available(std::string_view profile, std::string& reason) {
-    known(profile);
-    return vnni_available(reason);
+    return isa_available(isa_of(profile), reason);
   }
 
   bool supports(std::string_view profile, const OpView& op, std::string& reason) {
-    known(profile);
+    isa_of(profile);
     return quern_cpu::supports(op, reason);
   }
 
   void derive(std::string_view profile, const OpView& op, quern_sdk::TableSink& tables) {
-    known(profile);
+    isa_of(profile);
     quern_cpu::derive(op, tables);
   }
 
   std::unique_ptr<Kernel> compile(std::string_view profile, const OpView& op, uint32_t threads) {
-    known(profile);
+    const Isa isa = isa_of(profile);
     std::string reason;
-    if (!vnni_available(reason)) throw Failure(QUERN_FAILED_PRECONDITION, reason);
+    if (!isa_available(isa, reason)) throw Failure(QUERN_FAILED_PRECONDITION, reason);
+    const IsaScope scope(isa);
     const std::string_view kind = op.op();
     if (op.outputs() != 1 || op.nodes() < 1) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": a unit has members and one output");
-    if (kind == "Conv" || kind == "Gemm" || kind == "MatMul") return compile_dot(op, threads);
+    if (kind == "Conv" || kind == "ConvTranspose" || kind == "Gemm" || kind == "MatMul") return compile_dot(op, threads);
     if (kind == "Add") return compile_elementwise(op, threads);
     if (kind == "AveragePool" || kind == "GlobalAveragePool" || kind == "MaxPool" || kind == "GlobalMaxPool") return compile_pool(op, threads);
     for (const char* move : {"Relu", "Clip", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Concat"})
@@ -59,17 +59,13 @@ struct CpuTarget {
   void execute(const Kernel& kernel, Context& context, Span<const quern_tensor> inputs, Span<const quern_tensor> outputs, void* workspace) {
     if (inputs.size() != kernel.input_layouts().size() || outputs.size() != 1)
       throw Failure(QUERN_INVALID_ARGUMENT, kernel.name() + ": a wrong number of tensors");
+    const IsaScope scope(kernel.isa());
     kernel.execute(context, inputs, outputs[0], workspace);
   }
 
   bool cost(std::string_view profile, const OpView& op, double& cycles, double& bytes) {
-    known(profile);
+    isa_of(profile);
     return quern_cpu::cost(op, cycles, bytes);
-  }
-
- private:
-  static void known(std::string_view profile) {
-    if (profile != "vnni") throw Failure(QUERN_NOT_FOUND, "the cpu target has no profile '" + std::string(profile) + "'; it has vnni");
   }
 };
 

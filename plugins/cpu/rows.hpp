@@ -41,6 +41,6 @@ struct Rows {
 const Rows& scalar_rows();
 const Rows& avx2_rows();     // only where the CPU has it
 const Rows& avx512_rows();   // f, bw, vl, dq
-const Rows& rows();          // the best of this machine
+const Rows& rows();          // of the instruction set in force (isa.hpp)
 
 }  // namespace quern_cpu

@@ -52,16 +52,18 @@ bool agrees(DotSpec s, Random& random) {
   std::vector<uint8_t> x(static_cast<size_t>(size * size * s.ic + 64)), y(static_cast<size_t>(out * out * s.oc) * (wide ? 4 : 1) + 64);
   for (auto& v : x) v = static_cast<uint8_t>(s.src == QUERN_DTYPE_U8 ? random.in(140, 255) : random.in(0, 3) ? random.in(90, 127) : random.in(-128, 127));
   std::vector<int32_t> residual(static_cast<size_t>(out * out * s.oc));
+  std::vector<uint8_t> codes(residual.size() + 64);
   for (size_t i = 0; i < residual.size(); ++i) {
     residual[i] = static_cast<int32_t>(s.residual == QUERN_DTYPE_S8 ? random.in(-128, 127) : random.in(0, 255));
     const auto real = static_cast<float>(residual[i] - s.residual_zp);
+    codes[i] = static_cast<uint8_t>(residual[i]);
     if (wide) std::memcpy(y.data() + 4 * i, &real, 4);
-    else y[i] = static_cast<uint8_t>(residual[i]);
+    else y[i] = codes[i];
   }
   const Dot dot(s);
   std::vector<uint8_t> workspace(dot.workspace_bytes() + 64);
   Dot::Run run(dot);
-  run(x.data(), y.data(), workspace.data() + (64 - reinterpret_cast<uintptr_t>(workspace.data()) % 64) % 64);
+  run(x.data(), codes.data(), y.data(), workspace.data() + (64 - reinterpret_cast<uintptr_t>(workspace.data()) % 64) % 64);
   const auto code = [&](size_t i) -> int64_t { return s.src == QUERN_DTYPE_U8 ? x[i] : static_cast<int8_t>(x[i]); };
   for (int64_t oy = 0; oy < out; ++oy)
     for (int64_t ox = 0; ox < out; ++ox)
@@ -90,9 +92,7 @@ bool agrees(DotSpec s, Random& random) {
 
 struct Case { const char* what; int64_t ic, oc, groups, size, kernel; };
 
-}  // namespace
-
-bool self_check(std::string& reason) {
+bool self_check(Isa isa, std::string& reason) {
   static constexpr Case cases[] = {
       {"a 3x3 convolution", 19, 33, 1, 5, 3},
       {"a 1x1 convolution", 640, 32, 1, 3, 1},
@@ -105,6 +105,7 @@ bool self_check(std::string& reason) {
   for (const Case& c : cases)
     for (int variant = 0; variant < 3; ++variant) {
       DotSpec s;
+      s.isa = isa;
       s.ic = c.ic;
       s.oc = c.oc;
       s.groups = c.groups;
@@ -131,6 +132,56 @@ bool self_check(std::string& reason) {
       return false;
     }
   return true;
+}
+
+const char* words(Isa isa) {
+  switch (isa) {
+    case Isa::vnni: return "AVX-512 with VNNI";
+    case Isa::avx512: return "AVX-512 (F, BW, VL, DQ)";
+    case Isa::avx2: return "AVX2 and FMA";
+    case Isa::sse41: return "SSE4.1";
+    default: return "plain x86-64";
+  }
+}
+
+bool decide(Isa isa, std::string& reason) {
+  const std::string profile = std::string("the profile ") + name_of(isa);
+  if (isa > best_isa()) {
+    reason = profile + " needs " + words(isa) + "; this machine has " + words(best_isa()) +
+             " (ONEDNN_MAX_CPU_ISA counts). Other profiles give the same bytes; quantizing works on any machine";
+    return false;
+  }
+  if (!self_check(isa, reason)) {
+    reason = profile + " does not compute what its contract says on this machine: " + reason;
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool isa_available(Isa isa, std::string& reason) {
+  struct Answer {
+    std::string why;
+    bool yes;
+  };
+  static const auto answer = [](Isa i) {
+    Answer a;
+    a.yes = decide(i, a.why);
+    return a;
+  };
+  const auto get = [](Isa i) -> const Answer& {
+    switch (i) {
+      case Isa::vnni: { static const Answer a = answer(Isa::vnni); return a; }
+      case Isa::avx512: { static const Answer a = answer(Isa::avx512); return a; }
+      case Isa::avx2: { static const Answer a = answer(Isa::avx2); return a; }
+      case Isa::sse41: { static const Answer a = answer(Isa::sse41); return a; }
+      default: { static const Answer a = answer(Isa::scalar); return a; }
+    }
+  };
+  const Answer& a = get(isa);
+  reason = a.why;
+  return a.yes;
 }
 
 }  // namespace quern_cpu

@@ -120,4 +120,36 @@ std::array<Axis, 2> axes_of(const OpView& op, const Dims& in, const Dims& out, c
   return axes;
 }
 
+std::array<Axis, 2> transposed_axes_of(const OpView& op, const Dims& in, const Dims& out, const Dims& kernel) {
+  const std::string where(op.name());
+  const NodeView node = op.node(0);
+  const size_t n = kernel.size();
+  if (n < 1 || n > 2 || in.size() != n + 2 || out.size() != n + 2)
+    throw Failure(QUERN_UNIMPLEMENTED, where + ": windows have one or two spatial axes");
+  const Dims stride = node.integers("strides", Dims(n, 1)), dilation = node.integers("dilations", Dims(n, 1));
+  const Dims pads = node.integers("pads", Dims(2 * n, 0)), extra = node.integers("output_padding", Dims(n, 0));
+  if (stride.size() != n || dilation.size() != n || pads.size() != 2 * n || extra.size() != n)
+    throw Failure(QUERN_INVALID_ARGUMENT, where + ": strides, dilations, pads or output_padding do not fit the number of spatial axes");
+  if (node.text("auto_pad", "NOTSET") != "NOTSET") throw Failure(QUERN_UNIMPLEMENTED, where + ": auto_pad of an input whose size is not known");
+  const bool sized = !node.integers("output_shape", Dims{}).empty();
+  std::array<Axis, 2> axes;
+  for (size_t i = 0; i < n; ++i) {
+    Axis& a = axes[2 - n + i];
+    a.in = in[2 + i];
+    a.out = out[2 + i];
+    a.kernel = kernel[i];
+    a.stride = stride[i];
+    a.dilation = dilation[i];
+    a.pad_begin = pads[i];
+    a.pad_end = pads[n + i];
+    if (a.in < 1 || a.out < 1 || a.kernel < 1 || a.stride < 1 || a.dilation < 1 || extra[i] < 0)
+      throw Failure(QUERN_INVALID_ARGUMENT, where + ": a size of the window is not positive");
+    if (a.pad_begin < 0 || a.pad_end < 0) throw Failure(QUERN_UNIMPLEMENTED, where + ": negative padding");
+    const int64_t full = a.stride * (a.in - 1) + extra[i] + a.reach();
+    if (!sized && a.out != full - a.pad_begin - a.pad_end)
+      throw Failure(QUERN_INVALID_ARGUMENT, where + ": the output size does not follow from the input size and the attributes");
+  }
+  return axes;
+}
+
 }  // namespace quern_cpu

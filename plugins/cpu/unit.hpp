@@ -34,5 +34,7 @@ struct Axis {
 // The two spatial axes (height, width); one-dimensional windows get a height of 1. `kernel`: sizes per spatial axis.
 // `exact`: the output size must follow from the attributes without ceil_mode.
 std::array<Axis, 2> axes_of(const OpView& op, const Dims& in, const Dims& out, const Dims& kernel, bool exact);
+// Of a ConvTranspose: `out` is the larger side, pads are what the output loses.
+std::array<Axis, 2> transposed_axes_of(const OpView& op, const Dims& in, const Dims& out, const Dims& kernel);
 
 }  // namespace quern_cpu

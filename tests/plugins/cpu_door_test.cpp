@@ -23,8 +23,15 @@ TEST(CpuDoor, RulesAreReadByTheHost) {
   const quern::Rules rules = quern::parse_rules(rules_text(), "cpu.so");
   EXPECT_EQ(rules.id, "org.quern.cpu");
   EXPECT_EQ(rules.profile, "vnni");
-  ASSERT_EQ(rules.profiles.size(), 1u);
+  EXPECT_EQ(rules.default_profiles, (std::vector<std::string>{"vnni", "avx512", "avx2", "sse41"}));
+  ASSERT_EQ(rules.profiles.size(), 4u);
   EXPECT_EQ(rules.profiles[0].requires_cpu, std::vector<std::string>{"avx512_vnni"});
+  // Profiles are a choice of kernels alone: everything else is one for all of them.
+  for (const std::string& name : rules.default_profiles) {
+    auto other = quern::parse_rules(rules_text(), "cpu.so", name).effective.as_object(), own = rules.effective.as_object();
+    for (const char* key : {"profiles", "default_profile"}) other.erase(key), own.erase(key);
+    EXPECT_EQ(other, own) << name;
+  }
   for (const char* name : {"dot", "dot_float", "add", "add_float", "average", "average_float", "max", "max_float", "move", "move_float", "concat"}) {
     ASSERT_EQ(rules.contracts.count(name), 1u) << name;
     EXPECT_TRUE(rules.contracts.at(name)->exact) << name;
@@ -91,14 +98,28 @@ TEST(CpuDoor, DeriveGivesTheTablesOfTheContract) {
   }
 }
 
+// Run again by the test below, with oneDNN held to an instruction set without VNNI.
 TEST(CpuDoor, DISABLED_Masked) {
   std::string why;
-  EXPECT_FALSE(Plugin::get().available(why));
-  EXPECT_NE(why.find("VNNI"), std::string::npos) << why;
-  const Result r = Plugin::get().run(small_conv());
-  EXPECT_EQ(r.code, QUERN_FAILED_PRECONDITION) << r.error;
-  EXPECT_NE(r.error, "");
-  EXPECT_FALSE(r.tables.empty());  // quantizing works all the same
+  const std::string best = std::getenv("QUERN_BEST_PROFILE");
+  const std::vector<std::string> order = {"vnni", "avx512", "avx2", "sse41"};
+  bool there = false;
+  std::map<std::string, Table> tables;
+  EXPECT_EQ(Plugin::get().derive(small_conv(), tables), "");  // quantizing works all the same
+  for (const std::string& profile : order) {
+    there = there || profile == best;
+    why.clear();
+    EXPECT_EQ(Plugin::get().available(why, profile), there) << profile << ": " << why;
+    const Result r = Plugin::get().run(small_conv(), {}, profile);
+    if (there) {
+      EXPECT_EQ(r.error, "");
+      EXPECT_NE(r.kernel.find(profile), std::string::npos) << r.kernel;
+    } else {
+      EXPECT_NE(why.find(profile == "vnni" ? "VNNI" : profile == "avx512" ? "AVX-512" : "AVX2"), std::string::npos) << why;
+      EXPECT_EQ(r.code, QUERN_FAILED_PRECONDITION) << r.error;
+      EXPECT_NE(r.error, "");
+    }
+  }
 }
 
 std::string self() {
@@ -107,10 +128,12 @@ std::string self() {
   return std::string(path, n > 0 ? static_cast<size_t>(n) : 0);
 }
 
-// The same program again, with oneDNN held to instruction sets without VNNI.
-TEST(CpuDoor, SaysNoWithoutVnniAndRefusesToCompile) {
-  for (const char* isa : {"SSE41", "AVX2", "AVX512_CORE"}) {
-    const std::string command = std::string("ONEDNN_MAX_CPU_ISA=") + isa + " '" + self() +
+// The same program again, with oneDNN held to instruction sets without VNNI: the profiles above them say no and refuse to
+// compile, those below run.
+TEST(CpuDoor, ProfilesRespectTheMask) {
+  for (const auto& [isa, best] : {std::pair{"SSE41", "sse41"}, {"AVX2", "avx2"}, {"AVX512_CORE", "avx512"}}) {
+    REQUIRE_PROFILE(best);
+    const std::string command = std::string("QUERN_BEST_PROFILE=") + best + " ONEDNN_MAX_CPU_ISA=" + isa + " '" + self() +
                                 "' --gtest_also_run_disabled_tests --gtest_filter=CpuDoor.DISABLED_Masked 2>&1";
     FILE* pipe = popen(command.c_str(), "r");
     ASSERT_NE(pipe, nullptr);

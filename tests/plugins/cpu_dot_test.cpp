@@ -268,7 +268,7 @@ const std::vector<Shape>& shapes() {
 }
 
 TEST(CpuDot, ConvolutionsEqualTheContract) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   std::set<std::string> seen;
   for (const Shape& s : shapes())
     for (const Variant& v : variants()) {
@@ -288,7 +288,7 @@ TEST(CpuDot, ConvolutionsEqualTheContract) {
 }
 
 TEST(CpuDot, SumsBeyondTwentyFourBitsAreRoundedAsTheContractSays) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   const std::vector<Shape> large = {{"large", 512, 24, 5, 5, 3, 3, 1, 1, 1, {1, 1, 1, 1}},
                                     {"large_point", 4096, 24, 3, 3, 1, 1},
                                     {"large_groups", 2048, 64, 3, 4, 3, 3, 1, 1, 4, {1, 1, 1, 1}}};
@@ -301,7 +301,7 @@ TEST(CpuDot, SumsBeyondTwentyFourBitsAreRoundedAsTheContractSays) {
 }
 
 TEST(CpuDot, ThreadsDoNotChangeABit) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   for (const char* name : {"dense_3x3", "dense_batch3", "depthwise", "depthwise_units_not_full", "depthwise_three_units", "groups_32_of_4", "point", "depthwise_times2"})
     for (const Shape& s : shapes()) {
       if (name != std::string(s.name)) continue;
@@ -313,7 +313,7 @@ TEST(CpuDot, ThreadsDoNotChangeABit) {
 }
 
 TEST(CpuDot, MatrixProductsEqualTheContract) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   for (const Variant& v : variants()) {
     for (const Dims& in : {Dims{1, 64}, Dims{7, 65}, Dims{3, 1}, Dims{128, 33}, Dims{1, 1024}})
       for (int64_t n : {1, 10, 64, 129}) {
@@ -330,7 +330,7 @@ TEST(CpuDot, MatrixProductsEqualTheContract) {
 }
 
 TEST(CpuDot, OneDimensionalAndAutomaticPadding) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   const Shape s{"one_dimension", 9, 14, 1, 30, 1, 5, 2, 1, 1, {0, 1, 0, 2}};
   for (const Variant& v : variants()) {
     Model m = conv(s, v);
@@ -352,7 +352,7 @@ TEST(CpuDot, OneDimensionalAndAutomaticPadding) {
 }
 
 TEST(CpuDot, ResidualsAreBroadcast) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   const Shape s{"broadcast", 8, 12, 5, 6, 3, 3, 1, 1, 1, {1, 1, 1, 1}, 2};
   for (uint32_t output : {QUERN_DTYPE_U8, QUERN_DTYPE_F32})
     for (const Dims& dims : {Dims{2, 12, 1, 1}, Dims{12, 1, 1}, Dims{1, 1, 5, 6}, Dims{6}, Dims{1}}) {
@@ -382,7 +382,7 @@ TEST(CpuDot, ResidualsAreBroadcast) {
 // Values on the very edge: a bias is chosen per channel so that one pixel is a half after fma, or would be one after
 // separate rounding. Any other order of the stages fails here.
 TEST(CpuDot, EveryRoundingIsWhereTheContractPutsIt) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   struct Kind { const char* name; int64_t ic, oc, group, k; };
   size_t separate_differs = 0, late_zero_differs = 0, total = 0;
   for (const Kind& kind : {Kind{"point", 64, 512, 1, 1}, Kind{"dense", 16, 512, 1, 3}, Kind{"depthwise", 512, 512, 512, 3}, Kind{"groups", 512, 512, 16, 3}})
@@ -424,7 +424,7 @@ TEST(CpuDot, EveryRoundingIsWhereTheContractPutsIt) {
 }
 
 TEST(CpuDot, RefusesWhatItCanNotDo) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   const Shape s{"refusals", 8, 8, 5, 5, 3, 3, 1, 1, 1, {1, 1, 1, 1}};
   const auto fails = [&](const char* what, auto&& change, int32_t code) {
     Model m = conv(s, variants()[1]);

@@ -53,7 +53,7 @@ float ratio(const Operand& x, const Operand& y) { return static_cast<float>(stat
 float centred(const Operand& x, int64_t at) { return static_cast<float>(x.codes[static_cast<size_t>(at)] - x.zero()); }
 
 TEST(CpuAdd, EqualsTheContract) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   struct Case { Dims y, a, b; };
   const std::vector<Case> cases = {
       {{2, 17, 5, 6}, {2, 17, 5, 6}, {2, 17, 5, 6}}, {{1, 64, 8, 8}, {1, 64, 8, 8}, {1, 64, 1, 1}}, {{2, 3, 4, 5}, {2, 3, 4, 5}, {3, 1, 1}},
@@ -86,7 +86,7 @@ TEST(CpuAdd, EqualsTheContract) {
 }
 
 TEST(CpuAdd, RefusesShapesThatDoNotFit) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   Unit u;
   u.operands = {flowing("a", {2, 3}, u8(1, 0)), flowing("b", {2, 4}, u8(1, 0))};
   for (auto& o : u.operands) o.codes = random_codes(o, 3);
@@ -97,7 +97,7 @@ TEST(CpuAdd, RefusesShapesThatDoNotFit) {
 }
 
 TEST(CpuActivation, ReluAndClipByThemselves) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   for (uint32_t dtype : {QUERN_DTYPE_U8, QUERN_DTYPE_S8, QUERN_DTYPE_F32})
     for (int kind = 0; kind < 4; ++kind) {
       Unit u;
@@ -138,7 +138,7 @@ Operand index_constant() {
 }
 
 TEST(CpuMove, CodesArriveWhereTheOperatorSays) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   struct Case { const char* op; Dims in, out; std::vector<int64_t> perm; };
   const std::vector<Case> cases = {
       {"Reshape", {2, 12, 4, 5}, {2, 240}, {}},       {"Reshape", {2, 240}, {2, 12, 4, 5}, {}},     {"Reshape", {2, 12, 4, 5}, {2, 4, 15, 4}, {}},
@@ -187,7 +187,7 @@ TEST(CpuMove, CodesArriveWhereTheOperatorSays) {
 }
 
 TEST(CpuConcat, PutsTheInputsSideBySide) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   for (int64_t axis : {0, 1, 2, 3, -3})
     for (bool constant : {false, true}) {
       Unit u;

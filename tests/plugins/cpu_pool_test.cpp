@@ -80,7 +80,7 @@ Built build(const Case& c, const Quant& x, uint32_t dtype, float scale, int64_t 
 }
 
 TEST(CpuPool, EqualsTheContract) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   const std::vector<Case> cases = {
       {"AveragePool", {2, 17, 9, 8}, 3, 3, 1, 1, {1, 1, 1, 1}, true, false}, {"AveragePool", {2, 17, 9, 8}, 3, 3, 1, 1, {1, 1, 1, 1}, false, false},
       {"AveragePool", {1, 64, 8, 8}, 2, 2, 2},                               {"AveragePool", {1, 3, 10, 7}, 3, 2, 2, 1, {0, 1, 1, 0}, true, true},
@@ -118,7 +118,7 @@ TEST(CpuPool, CopiesTheLargestCodeWhereTheNumbersAreEqual) {
 }
 
 TEST(CpuPool, OneDimension) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   Built b = build({"AveragePool", {2, 6, 1, 20}, 1, 4, 3, 1, {0, 1, 0, 2}, true, false}, u8(0.02f, 50), QUERN_DTYPE_U8, 0.011f, 3, false);
   for (Dims* d : {&b.unit.operands[0].dims, &b.unit.output.dims}) d->erase(d->begin() + 2);
   auto& a = b.unit.nodes[0].attributes;

@@ -172,7 +172,7 @@ struct Maker {
 std::string with(const std::string& contract, const Unit& u) { return u.output.quant ? contract : contract + "_float"; }
 
 TEST(CpuSimulated, ConvolutionsAndProducts) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   Maker m;
   for (int i = 0; i < 90; ++i) {
     Unit u;
@@ -210,8 +210,89 @@ TEST(CpuSimulated, ConvolutionsAndProducts) {
   }
 }
 
+TEST(CpuSimulated, TransposedConvolutions) {
+  REQUIRE_PROFILE("sse41");
+  Maker m;
+  for (int i = 0; i < 90; ++i) {
+    Unit u;
+    const bool flat = i % 5 == 0;
+    const int64_t group = m.pick(0, 2) ? 1 : m.pick(2, 4), icg = m.pick(1, 20), ocg = m.pick(1, 20), batch = m.pick(1, 2);
+    Dims in{batch, group * icg}, out{batch, group * ocg}, w{group * icg, ocg};
+    std::vector<int64_t> strides, dilations, kernel, begin, end, extra;
+    for (int a = 0; a < (flat ? 1 : 2); ++a) {
+      const int64_t k = m.pick(1, 4), stride = m.pick(1, 3), dilation = m.pick(1, 2), size = m.pick(1, 7), more = m.pick(0, stride - 1);
+      const int64_t full = stride * (size - 1) + more + (k - 1) * dilation + 1;
+      const int64_t p0 = std::min<int64_t>(m.pick(0, 2), (full - 1) / 2), p1 = std::min<int64_t>(m.pick(0, 2), (full - 1) / 2);
+      in.push_back(size);
+      out.push_back(full - p0 - p1);
+      w.push_back(k);
+      for (auto [list, v] : {std::pair{&strides, stride}, {&dilations, dilation}, {&kernel, k}, {&begin, p0}, {&end, p1}, {&extra, more}}) list->push_back(v);
+    }
+    std::vector<int64_t> pads = begin;
+    pads.insert(pads.end(), end.begin(), end.end());
+    u.operands = {m.input("input", in)};
+    u.output = m.output(out, i % 3);
+    u.nodes = {{"ConvTranspose", {}, {{"strides", strides}, {"dilations", dilations}, {"group", group}, {"pads", pads}, {"kernel_shape", kernel},
+                                      {"output_padding", extra}, {"auto_pad", std::string("NOTSET")}}, 11}};
+    m.weights(u, w, 1, icg * kernel[0], group == 1 && m.pick(0, 3) != 0);
+    if (group > 1) u.operands[1].quant->scale.resize(1), u.operands[1].quant->axis = -1;
+    m.residual(u);
+    m.activation(u);
+    u.contract = with("dot", u);
+    both(u, "ConvTranspose " + std::to_string(i));
+  }
+}
+
+TEST(CpuSimulated, ProductsOfTwoTensors) {
+  REQUIRE_PROFILE("sse41");
+  Maker m;
+  for (int i = 0; i < 120; ++i) {
+    Unit u;
+    const int64_t rows = m.pick(1, 40), depth = m.pick(1, 90), columns = m.pick(1, 140);
+    Dims a, b, y;
+    for (int64_t axis = m.pick(0, 3); axis > 0; --axis) {
+      const int64_t size = m.pick(1, 3), which = m.pick(0, 3);
+      y.push_back(size);
+      if (which != 3 || !a.empty()) a.push_back(which == 1 ? 1 : size);
+      if (which != 2 || !b.empty()) b.push_back(which == 0 ? 1 : size);
+      if (a.empty() && b.empty()) a.push_back(size);
+      // An axis of the output comes from one of them at least.
+      if (!a.empty() && !b.empty() && a.back() == 1 && b.back() == 1) y.back() = 1;
+      if (a.empty()) y.back() = b.back();
+      if (b.empty()) y.back() = a.back();
+      if (!a.empty() && !b.empty()) y.back() = std::max(a.back(), b.back());
+    }
+    a.insert(a.end(), {rows, depth});
+    b.insert(b.end(), {depth, columns});
+    y.insert(y.end(), {rows, columns});
+    u.operands = {m.input("input", a), m.input("weight", b)};
+    u.output = m.output(y, i % 3);
+    if (u.output.quant) u.output.quant->scale[0] *= std::sqrt(static_cast<float>(depth)) / 2;
+    u.nodes = {{"MatMul", {0, 1}, {}, 13}};
+    m.residual(u);
+    m.activation(u);
+    u.contract = with("product", u);
+    both(u, "MatMul " + std::to_string(i));
+  }
+  // The largest codes against zero points at the other end; a longer sum is refused.
+  for (int64_t zero : {int64_t{0}, int64_t{255}}) {
+    Unit u;
+    u.operands = {flowing("input", {1, 33000}, u8(0.01f, zero)), flowing("weight", {33000, 3}, u8(0.01f, 255 - zero))};
+    u.operands[0].codes.assign(33000, 255 - zero);
+    u.operands[1].codes.assign(99000, zero);
+    u.output = m.output({1, 3}, 2);
+    u.nodes = {{"MatMul", {0, 1}, {}, 13}};
+    u.contract = "product_float";
+    both(u, "extremes");
+    u.operands[0].dims[1] = u.operands[1].dims[0] = 33026;
+    std::string why;
+    EXPECT_FALSE(Plugin::get().supports(u, why));
+    EXPECT_NE(why.find("accumulator"), std::string::npos) << why;
+  }
+}
+
 TEST(CpuSimulated, EverythingElse) {
-  REQUIRE_VNNI();
+  REQUIRE_PROFILE("sse41");
   Maker m;
   for (int i = 0; i < 60; ++i) {
     const int64_t n = m.pick(1, 2), c = m.pick(1, 40), h = m.pick(4, 9), w = m.pick(4, 9);

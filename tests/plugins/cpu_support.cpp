@@ -224,12 +224,12 @@ Plugin& Plugin::get() {
   return plugin;
 }
 
-bool Plugin::available(std::string& reason) const {
+bool Plugin::available(std::string& reason, const std::string& profile) const {
   auto sink = header<quern_text_sink>();
   sink.self = &reason;
   sink.write = [](void* self, quern_str t) { *static_cast<std::string*>(self) += text(t); };
   int32_t yes = 0;
-  const std::string failed = take(target_->available(target_->self, {"vnni", 4}, &yes, &sink));
+  const std::string failed = take(target_->available(target_->self, str(profile), &yes, &sink));
   if (!failed.empty()) reason = failed;
   return failed.empty() && yes;
 }
@@ -259,14 +259,42 @@ std::string Plugin::derive(const Unit& unit, std::map<std::string, Table>& table
   return take(target_->derive(target_->self, {"vnni", 4}, &built.op, &sink), code);
 }
 
-Result Plugin::run(const Unit& unit, const RunOptions& options) const {
+const std::vector<std::string>& Plugin::profiles() const {
+  static const std::vector<std::string> all = [this] {
+    std::vector<std::string> there;
+    std::string why;
+    for (const char* name : {"vnni", "avx512", "avx2", "sse41"})
+      if (available(why, name)) there.emplace_back(name);
+    return there;
+  }();
+  return all;
+}
+
+Result Plugin::run(const Unit& unit, const RunOptions& options, const std::string& profile) const {
+  if (!profile.empty()) return run_profile(unit, options, profile);
+  Result first;
+  for (const std::string& name : profiles()) {
+    Result r = run_profile(unit, options, name);
+    if (name == profiles().front()) {
+      first = std::move(r);
+      continue;
+    }
+    EXPECT_EQ(r.error, first.error) << name;
+    EXPECT_TRUE(r.codes == first.codes) << r.kernel << " (" << name << ") and " << first.kernel << " differ";
+    const bool same = r.floats.size() == first.floats.size() && std::memcmp(r.floats.data(), first.floats.data(), r.floats.size() * 4) == 0;
+    EXPECT_TRUE(same) << r.kernel << " (" << name << ") and " << first.kernel << " differ";
+  }
+  return first;
+}
+
+Result Plugin::run_profile(const Unit& unit, const RunOptions& options, const std::string& profile) const {
   Result r;
   r.error = derive(unit, r.tables, &r.code);
   if (!r.error.empty()) return r;
   Built built(unit);
   built.set_tables(r.tables);
   quern_kernel* kernel = nullptr;
-  r.error = take(target_->compile(target_->self, {"vnni", 4}, &built.op, options.threads, &kernel), &r.code);
+  r.error = take(target_->compile(target_->self, str(profile), &built.op, options.threads, &kernel), &r.code);
   if (!r.error.empty()) return r;
   auto info = header<quern_kernel_info>();
   EXPECT_EQ(take(target_->kernel_info(target_->self, kernel, &info)), "");

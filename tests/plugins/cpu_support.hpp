@@ -81,13 +81,16 @@ class Plugin {
  public:
   static Plugin& get();
   const quern_target& target() const { return *target_; }
-  bool available(std::string& reason) const;
+  bool available(std::string& reason, const std::string& profile = "vnni") const;
+  const std::vector<std::string>& profiles() const;  // that can run here, the best first
   std::string derive(const Unit& unit, std::map<std::string, Table>& tables, int32_t* code = nullptr) const;
-  Result run(const Unit& unit, const RunOptions& options = {}) const;
+  // "": on all profiles that are available, which must agree.
+  Result run(const Unit& unit, const RunOptions& options = {}, const std::string& profile = "") const;
   bool supports(const Unit& unit, std::string& reason) const;
 
  private:
   Plugin();
+  Result run_profile(const Unit& unit, const RunOptions& options, const std::string& profile) const;
   const quern_target* target_ = nullptr;
 };
 
@@ -97,11 +100,11 @@ Quant s8(float scale);
 Operand flowing(const std::string& role, const Dims& dims, const Quant& quant);
 Operand constant_f32(float value);
 
-// Skips a test on a machine (or under a mask) without the profile, with the plugin's own words.
-#define REQUIRE_VNNI()                                                              \
-  do {                                                                              \
-    std::string why;                                                                \
-    if (!cpu_test::Plugin::get().available(why)) GTEST_SKIP() << "profile vnni is not available: " << why; \
+// Skips a test on a machine (or under a mask) without a profile, with the plugin's own words.
+#define REQUIRE_PROFILE(name)                                                                                        \
+  do {                                                                                                               \
+    std::string why;                                                                                                 \
+    if (!cpu_test::Plugin::get().available(why, name)) GTEST_SKIP() << "profile " << name << " is not available: " << why; \
   } while (0)
 
 // ---- the model's own arithmetic -----------------------------------------------------------------------------------

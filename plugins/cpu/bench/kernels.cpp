@@ -1,4 +1,4 @@
-// Speed of the cpu target's kernels: one line each, Gop/s for convolutions and matrix products (a multiply-accumulate is two
+// Speed of the cpu target's kernels: one line each (and for each instruction set; by_rule: what a unit really runs on), Gop/s for convolutions and matrix products (a multiply-accumulate is two
 // operations), GB/s for the rest. `--benchmark_filter=dw` for a part; the argument is the number of threads.
 //
 //   cpu_kernels [--benchmark_filter=REGEX]
@@ -8,6 +8,7 @@
 
 #include "plugins/cpu/dot.hpp"
 #include "plugins/cpu/rows.hpp"
+#include "plugins/cpu/self_check.hpp"
 #include "plugins/cpu/strided.hpp"
 
 namespace {
@@ -31,13 +32,14 @@ struct Shape {
   int64_t rows = 0;  // of a matrix product
 };
 
-void dot(benchmark::State& state, const Shape& shape, bool own) {
+void dot(benchmark::State& state, const Shape& shape, quern_cpu::Isa isa, Dot::Engine engine) {
   std::string why;
-  if (!quern_cpu::vnni_available(why)) {
+  if (!quern_cpu::isa_available(isa, why)) {
     state.SkipWithError(why.c_str());
     return;
   }
   DotSpec s;
+  s.isa = isa;
   s.ic = shape.ic;
   s.oc = shape.oc;
   s.groups = shape.groups;
@@ -65,11 +67,11 @@ void dot(benchmark::State& state, const Shape& shape, bool own) {
   s.threads = static_cast<uint32_t>(state.range(0));
   auto weights = random_bytes(static_cast<size_t>(s.oc * s.ic / s.groups * shape.kernel * shape.kernel));
   s.weights = reinterpret_cast<const int8_t*>(weights.data());
-  const Dot kernel(s, own);
-  auto src = random_bytes(static_cast<size_t>(s.ic * s.h.in * s.w.in)), dst = random_bytes(static_cast<size_t>(s.oc * s.h.out * s.w.out) * 4);
+  const Dot kernel(s, engine);
+  auto src = random_bytes(static_cast<size_t>(s.ic * s.h.in * s.w.in)), dst = random_bytes(static_cast<size_t>(s.oc * s.h.out * s.w.out) * 4), residual = dst;
   auto workspace = random_bytes(kernel.workspace_bytes());
   Dot::Run run(kernel);
-  for (auto _ : state) run(aligned(src), aligned(dst), aligned(workspace));
+  for (auto _ : state) run(aligned(src), aligned(residual), aligned(dst), aligned(workspace));
   const double ops = 2.0 * static_cast<double>(s.oc * s.h.out * s.w.out * (s.ic / s.groups) * shape.kernel * shape.kernel);
   state.counters["Gop/s"] = benchmark::Counter(ops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
   state.SetLabel(kernel.implementation());
@@ -142,12 +144,17 @@ const Shape shapes[] = {
 
 int main(int argc, char** argv) {
   for (const Shape& s : shapes) {
-    const bool own = s.groups == s.ic && s.ic == s.oc && s.ic > 1;  // these run on a kernel of ours; oneDNN's beside it
-    auto* b = benchmark::RegisterBenchmark(s.name, [&s](benchmark::State& state) { dot(state, s, true); })->Arg(1)->UseRealTime();
-    if (own) benchmark::RegisterBenchmark((std::string(s.name) + "_onednn").c_str(), [&s](benchmark::State& state) { dot(state, s, false); })->Arg(1)->UseRealTime();
-    else b->Arg(2);
+    const auto add = [&](const char* what, quern_cpu::Isa isa, Dot::Engine engine) {
+      return benchmark::RegisterBenchmark((std::string(s.name) + "/" + what).c_str(), [&s, isa, engine](benchmark::State& state) { dot(state, s, isa, engine); })
+          ->Arg(1)
+          ->MeasureProcessCPUTime();
+    };
+    add("by_rule", quern_cpu::Isa::vnni, Dot::Engine::by_rule)->Arg(2);
+    add("onednn", quern_cpu::Isa::vnni, Dot::Engine::onednn);
+    for (quern_cpu::Isa isa : {quern_cpu::Isa::vnni, quern_cpu::Isa::avx512, quern_cpu::Isa::avx2, quern_cpu::Isa::sse41})
+      add(quern_cpu::name_of(isa), isa, Dot::Engine::own);
   }
-  for (const quern_cpu::Rows* rows : {&quern_cpu::scalar_rows(), &quern_cpu::rows()})
+  for (const quern_cpu::Rows* rows : {&quern_cpu::scalar_rows(), &quern_cpu::avx2_rows(), &quern_cpu::avx512_rows()})
     for (const char* what : {"add", "map", "average_3x3", "max_3x3"})
       benchmark::RegisterBenchmark((std::string(what) + "_" + rows->name).c_str(), [what, rows](benchmark::State& state) { row(state, what, *rows); });
   for (bool to_last : {true, false})

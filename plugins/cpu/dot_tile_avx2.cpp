@@ -1,0 +1,94 @@
+// Tiles and strips on AVX2 and FMA. Compiled for them; called only where the CPU has them.
+#include <immintrin.h>
+
+#include "plugins/cpu/dot_tile.hpp"
+
+namespace quern_cpu {
+namespace {
+
+struct V {
+  using Int = __m256i;
+  using Float = __m256;
+  using Wide = __m256i;
+  static constexpr int64_t width = 8;
+  static constexpr int rows_of[] = {0, 8, 6, 0, 0};
+  static Int spread(int32_t a) { return _mm256_set1_epi32(a); }
+  static Float spread(float a) { return _mm256_set1_ps(a); }
+  static Int load32(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static Float load_float(const float* p) { return _mm256_loadu_ps(p); }
+  static Int broadcast(const uint8_t* p) {
+    int32_t a;
+    __builtin_memcpy(&a, p, 4);
+    return _mm256_set1_epi32(a);
+  }
+  static Int dot(Int acc, Int x, Int w) { return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)); }
+  static Int add(Int a, Int b) { return _mm256_add_epi32(a, b); }
+  static Int sub(Int a, Int b) { return _mm256_sub_epi32(a, b); }
+  static Float to_float(Int a) { return _mm256_cvtepi32_ps(a); }
+  static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
+  static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
+  static Float min(Float a, Float b) { return _mm256_min_ps(a, b); }
+  static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
+  static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
+  static Int rne(Float a) { return _mm256_cvtps_epi32(_mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+  static Int codes(const uint8_t* p, uint8_t flip) {
+    const __m128i c = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    return _mm256_cvtepu8_epi32(_mm_xor_si128(c, _mm_set1_epi8(static_cast<char>(flip))));
+  }
+  static Int gather(const int32_t* table, Int i) { return _mm256_i32gather_epi32(table, i, 4); }
+  static Float as_float(Int a) { return _mm256_castsi256_ps(a); }
+  static void store_codes(uint8_t* p, Int a, int64_t n) {
+    const __m256i pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                          -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i low = _mm256_shuffle_epi8(a, pick);
+    const __m128i both = _mm_or_si128(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    if (n == width) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), both);
+    } else {
+      uint8_t all[16];
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(all), both);
+      for (int64_t i = 0; i < n; ++i) p[i] = all[i];
+    }
+  }
+  static void store_floats(float* p, Float a, int64_t n) {
+    if (n == width) {
+      _mm256_storeu_ps(p, a);
+    } else {
+      alignas(32) float all[8];
+      _mm256_store_ps(all, a);
+      for (int64_t i = 0; i < n; ++i) p[i] = all[i];
+    }
+  }
+  static Wide load_wide(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+  static Wide pair_low(Wide a, Wide b) { return _mm256_unpacklo_epi16(a, b); }
+  static Wide pair_high(Wide a, Wide b) { return _mm256_unpackhi_epi16(a, b); }
+  static Int madd(Wide a, Wide b) { return _mm256_madd_epi16(a, b); }
+  // low: channels 0-3, 8-11; high: 4-7, 12-15.
+  static void unlace(Int& low, Int& high) {
+    const Int l = low;
+    low = _mm256_permute2x128_si256(l, high, 0x20);
+    high = _mm256_permute2x128_si256(l, high, 0x31);
+  }
+};
+
+#include "plugins/cpu/dot_tile_impl.inl"
+#include "plugins/cpu/depthwise_strip_impl.inl"
+
+void prepare(const uint8_t* codes, int64_t n, uint8_t flip, int32_t zero_point, void* to) {
+  auto* out = static_cast<uint8_t*>(to);
+  const __m128i f = _mm_set1_epi8(static_cast<char>(flip));
+  const __m256i zero = _mm256_set1_epi16(static_cast<int16_t>(zero_point));
+  for (int64_t i = 0; i < n; i += 16) {
+    const __m128i c = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + i)), f);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 2 * i), _mm256_sub_epi16(_mm256_cvtepu8_epi16(c), zero));
+  }
+}
+
+}  // namespace
+
+const DotKernels& avx2_dot() {
+  static constexpr DotKernels kernels = {"avx2", false, V::width, {0, V::rows_of[1], V::rows_of[2], 0, 0}, tile, depthwise, prepare};
+  return kernels;
+}
+
+}  // namespace quern_cpu
