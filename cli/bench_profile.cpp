@@ -23,13 +23,14 @@ double median(std::vector<double>& values) {
 // Medians over many runs, in ms.
 struct Measured {
   std::vector<double> kernels, copies;
-  double outputs = 0, total = 0, wall = 0;  // wall: of runs that were not taken apart
+  double outputs = 0, between = 0, total = 0;  // total: the sum of all medians
+  double wall = 0;                             // of runs that were not taken apart
   size_t runs = 0;
 };
 
 Measured measure(Runner& runner, const NamedTensors& inputs, double seconds) {
   Measured m;
-  std::vector<double> wall, total, outputs;
+  std::vector<double> wall, between, outputs;
   std::vector<std::vector<double>> kernels, copies;
   const auto end = Clock::now() + std::chrono::duration<double>(seconds);
   while (wall.size() < 5 || (Clock::now() < end && wall.size() < 2000)) {
@@ -43,19 +44,23 @@ Measured measure(Runner& runner, const NamedTensors& inputs, double seconds) {
     const RunProfile& p = runner.last_profile();
     kernels.resize(p.kernels.size());
     copies.resize(p.copies.size());
+    double rest = p.total - p.outputs;
     for (size_t i = 0; i < p.kernels.size(); ++i) {
       kernels[i].push_back(1e3 * p.kernels[i]);
       copies[i].push_back(1e3 * p.copies[i]);
+      rest -= p.kernels[i] + p.copies[i];
     }
     outputs.push_back(1e3 * p.outputs);
-    total.push_back(1e3 * p.total);
+    between.push_back(1e3 * rest);
   }
   m.runs = wall.size();
   m.wall = median(wall);
-  m.total = median(total);
   m.outputs = median(outputs);
+  m.between = median(between);
   for (auto& k : kernels) m.kernels.push_back(median(k));
   for (auto& c : copies) m.copies.push_back(median(c));
+  m.total = m.outputs + m.between;
+  for (size_t i = 0; i < m.kernels.size(); ++i) m.total += m.kernels[i] + m.copies[i];
   return m;
 }
 
@@ -67,11 +72,8 @@ int print_profile(Engine& engine, Runner& runner, const NamedTensors& inputs, do
   const MachinePeak peak = measure_peak(threads);
   const PlanInfo plan = engine.plan_info(inputs);
   const Measured m = measure(runner, inputs, seconds);
-  double steps = m.outputs, copied = m.outputs;
-  for (size_t i = 0; i < plan.steps.size(); ++i) {
-    steps += m.kernels[i] + m.copies[i];
-    copied += m.copies[i];
-  }
+  double copied = m.outputs;
+  for (double c : m.copies) copied += c;
   const auto gops = [&](size_t i) { return m.kernels[i] > 0 ? 2e-6 * static_cast<double>(plan.steps[i].macs) / m.kernels[i] : 0.0; };
   const auto of_peak = [&](size_t i) { return gops(i) / (integer_step(plan.steps[i]) ? peak.int8 : peak.f32); };
   if (as_json) {
@@ -84,7 +86,7 @@ int print_profile(Engine& engine, Runner& runner, const NamedTensors& inputs, do
                                   {"share", number((m.kernels[i] + m.copies[i]) / m.total)}, {"macs", s.macs}, {"gops", gops(i)}, {"of_peak", of_peak(i)},
                                   {"copy_ms", m.copies[i]}, {"copies", std::move(copies)}});
     }
-    print(to_text(json::object{{"wall_ms", m.wall}, {"total_ms", m.total}, {"copies_ms", copied}, {"outputs_ms", m.outputs}, {"between_ms", m.total - steps},
+    print(to_text(json::object{{"wall_ms", m.wall}, {"total_ms", m.total}, {"copies_ms", copied}, {"outputs_ms", m.outputs}, {"between_ms", m.between},
                                {"runs", m.runs}, {"threads", threads}, {"arena_bytes", plan.arena_bytes}, {"workspace_bytes", plan.workspace_bytes},
                                {"peak", json::object{{"f32_gops", peak.f32}, {"f32_by", peak.f32_by}, {"int8_gops", peak.int8}, {"int8_by", peak.int8_by}}},
                                {"steps", std::move(list)}}, false) + "\n");
@@ -114,7 +116,7 @@ int print_profile(Engine& engine, Runner& runner, const NamedTensors& inputs, do
          fmt::format("{} ({}){}", s.node, s.op, s.portable ? "" : ", not portable"));
   }
   line(m.outputs, "", "copy of results", "engine", "");
-  line(m.total - steps, "", "between the steps", "engine", fmt::format("{:.0f} ns a step", 1e6 * (m.total - steps) / static_cast<double>(std::max<size_t>(1, plan.steps.size()))));
+  line(m.between, "", "between the steps", "engine", fmt::format("{:.0f} ns a step", 1e6 * (m.between) / static_cast<double>(std::max<size_t>(1, plan.steps.size()))));
   text += fmt::format("\n{:>10.2f} us in all, {:.2f} us when not taken apart; medians of {} runs; arena {} bytes, workspace {} bytes\n\n", 1e3 * m.total, 1e3 * m.wall, m.runs,
                       plan.arena_bytes, plan.workspace_bytes);
   std::vector<std::pair<std::string, double>> kernels(by_kernel.begin(), by_kernel.end());

@@ -1,9 +1,10 @@
 // Number formats and rounding, one thread, on 64 x 56 x 56 values. quantize, dequantize and fake_quantize are ONNX's to the
-// bit, and the definition that the engine's borders are tested against; exp_array errs by at most 2 ulp of f32, portable::*
+// bit, and the definition that the engine's borders are tested against; exp_array and erf_array err by at most 2 ulp of f32, portable::*
 // by at most 5 ulp of double (core/numeric/portable_math.hpp). A stage program is run one element a call, as the interpreter
 // does.
 #include "bench/micro/data.hpp"
 #include "core/numeric/contract.hpp"
+#include "core/numeric/portable_erf.hpp"
 #include "core/numeric/portable_math.hpp"
 #include "core/numeric/quantization.hpp"
 #include "core/rules/contract_json.hpp"
@@ -47,6 +48,8 @@ void each(const float* in, float* out, long n) {
 }
 BENCHMARK_CAPTURE(function, exp_array, portable::exp_array);
 BENCHMARK_CAPTURE(function, exp_array_scalar, portable::exp_array_scalar);
+BENCHMARK_CAPTURE(function, erf_array, portable::erf_array);
+BENCHMARK_CAPTURE(function, erf_array_scalar, portable::erf_array_scalar);
 BENCHMARK_CAPTURE(function, exp, each<portable::exp>);
 BENCHMARK_CAPTURE(function, log, each<portable::log>);
 BENCHMARK_CAPTURE(function, tanh, each<portable::tanh>);

@@ -73,6 +73,8 @@ void add_residual(const KernelRequest& request, const Fused& fused, Recipe& reci
 
 std::optional<PreparedKernel> prepare_conv(const KernelRequest& request, const Fused& fused);
 std::optional<PreparedKernel> prepare_conv_transpose(const KernelRequest& request, const Fused& fused);
+// The same where patches don't overlap, as matrix products; none otherwise.
+std::optional<PreparedKernel> prepare_patch_transpose(const KernelRequest& request, const Fused& fused);
 std::optional<PreparedKernel> prepare_gemm(const KernelRequest& request, const Fused& fused);
 std::optional<PreparedKernel> prepare_matmul(const KernelRequest& request, const Fused& fused);
 

@@ -1,6 +1,7 @@
 // Conv, ConvTranspose, Gemm and MatMul in f32 by oneDNN, with bias, activations and residual sums fused.
-// What oneDNN does not take (other types, empty tensors, odd padding) is left to the next provider.
+// Depthwise convolutions run on a kernel of our own (depthwise.hpp). What oneDNN does not take (other types, empty tensors, odd padding) is left to the next provider.
 #include "core/base/error.hpp"
+#include "core/engine/depthwise.hpp"
 #include "core/engine/engine.hpp"
 #include "core/engine/onednn_kernel.hpp"
 
@@ -25,8 +26,14 @@ class OnednnProvider final : public Provider {
     if (!fused) return std::nullopt;
     const std::string& op = request.graph.node(request.members[0]).op;
     try {
-      if (op == "Conv") return onednn::prepare_conv(request, *fused);
-      if (op == "ConvTranspose") return onednn::prepare_conv_transpose(request, *fused);
+      if (op == "Conv") {
+        if (auto depthwise = onednn::prepare_depthwise(request, *fused)) return depthwise;
+        return onednn::prepare_conv(request, *fused);
+      }
+      if (op == "ConvTranspose") {
+        if (auto patches = onednn::prepare_patch_transpose(request, *fused)) return patches;
+        return onednn::prepare_conv_transpose(request, *fused);
+      }
       if (op == "Gemm") return onednn::prepare_gemm(request, *fused);
       return onednn::prepare_matmul(request, *fused);
     } catch (const dnnl::error& e) {

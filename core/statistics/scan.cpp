@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -14,9 +15,16 @@
 namespace quern {
 namespace {
 
+std::atomic<int> vector_bits{512};
+
 bool has_avx2() {
   static const bool yes = __builtin_cpu_supports("avx2");
-  return yes;
+  return yes && vector_bits.load(std::memory_order_relaxed) >= 256;
+}
+
+bool has_avx512() {
+  static const bool yes = __builtin_cpu_supports("avx512f");
+  return yes && vector_bits.load(std::memory_order_relaxed) >= 512;
 }
 
 bool finite_bits(float x) { return (std::bit_cast<uint32_t>(x) & 0x7f800000u) != 0x7f800000u; }
@@ -63,12 +71,60 @@ __attribute__((target("avx2"))) Extremes extremes_avx2(const float* x, int64_t c
   return extremes_scalar(x + i, count - i, e);
 }
 
-__attribute__((target("avx2"))) int64_t row_extremes_avx2(const float* x, int64_t channels, float* low, float* high) {
+__attribute__((target("avx512f"))) Extremes extremes_avx512(const float* x, int64_t count) {
+  __m512 low[4], high[4];
+  __m512i top[4];
+  for (int k = 0; k < 4; ++k) {
+    low[k] = high[k] = _mm512_set1_ps(x[0]);
+    top[k] = _mm512_setzero_si512();
+  }
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  int64_t i = 0;
+  for (; i + 64 <= count; i += 64)
+    for (int k = 0; k < 4; ++k) {
+      const __m512 v = _mm512_loadu_ps(x + i + 16 * k);
+      low[k] = _mm512_min_ps(low[k], v);
+      high[k] = _mm512_max_ps(high[k], v);
+      top[k] = _mm512_max_epi32(top[k], _mm512_and_si512(_mm512_castps_si512(v), magnitude));
+    }
+  for (int k = 1; k < 4; ++k) {
+    low[0] = _mm512_min_ps(low[0], low[k]);
+    high[0] = _mm512_max_ps(high[0], high[k]);
+    top[0] = _mm512_max_epi32(top[0], top[k]);
+  }
+  Extremes e{_mm512_reduce_min_ps(low[0]), _mm512_reduce_max_ps(high[0]), _mm512_reduce_max_epi32(top[0]) < 0x7f800000};
+  return extremes_scalar(x + i, count - i, e);
+}
+
+// Columns first .. end of what is returned: a block of channels stays in registers while all rows pass.
+__attribute__((target("avx2"))) int64_t row_extremes_avx2(const float* x, int64_t rows, int64_t channels, float* low, float* high) {
   int64_t c = 0;
+  for (; c + 32 <= channels; c += 32) {
+    __m256 l[4], h[4];
+    for (int k = 0; k < 4; ++k) {
+      l[k] = _mm256_loadu_ps(low + c + 8 * k);
+      h[k] = _mm256_loadu_ps(high + c + 8 * k);
+    }
+    for (int64_t r = 0; r < rows; ++r)
+      for (int k = 0; k < 4; ++k) {
+        const __m256 v = _mm256_loadu_ps(x + r * channels + c + 8 * k);
+        l[k] = _mm256_min_ps(l[k], v);
+        h[k] = _mm256_max_ps(h[k], v);
+      }
+    for (int k = 0; k < 4; ++k) {
+      _mm256_storeu_ps(low + c + 8 * k, l[k]);
+      _mm256_storeu_ps(high + c + 8 * k, h[k]);
+    }
+  }
   for (; c + 8 <= channels; c += 8) {
-    const __m256 v = _mm256_loadu_ps(x + c);
-    _mm256_storeu_ps(low + c, _mm256_min_ps(_mm256_loadu_ps(low + c), v));
-    _mm256_storeu_ps(high + c, _mm256_max_ps(_mm256_loadu_ps(high + c), v));
+    __m256 l = _mm256_loadu_ps(low + c), h = _mm256_loadu_ps(high + c);
+    for (int64_t r = 0; r < rows; ++r) {
+      const __m256 v = _mm256_loadu_ps(x + r * channels + c);
+      l = _mm256_min_ps(l, v);
+      h = _mm256_max_ps(h, v);
+    }
+    _mm256_storeu_ps(low + c, l);
+    _mm256_storeu_ps(high + c, h);
   }
   return c;
 }
@@ -137,6 +193,21 @@ class Largest {
   std::vector<float> found_;
 };
 
+__attribute__((target("avx512f"))) int64_t collect_avx512(const float* x, int64_t count, Key key, Largest& largest) {
+  const __m512i keep = _mm512_set1_epi32(static_cast<int32_t>(key.keep)), flip = _mm512_set1_epi32(static_cast<int32_t>(key.flip));
+  const auto load = [&](const float* p) __attribute__((target("avx512f"), always_inline)) {
+    return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_and_si512(_mm512_loadu_si512(p), keep), flip));
+  };
+  int64_t i = 0;
+  for (; i + 32 <= count; i += 32) {
+    const __m512 t = _mm512_set1_ps(largest.threshold());
+    uint32_t above = static_cast<uint32_t>(_mm512_cmp_ps_mask(load(x + i), t, _CMP_GT_OQ)) |
+                     static_cast<uint32_t>(_mm512_cmp_ps_mask(load(x + i + 16), t, _CMP_GT_OQ)) << 16;
+    for (; above; above &= above - 1) largest.take(key(x[i + std::countr_zero(above)]));
+  }
+  return i;
+}
+
 __attribute__((target("avx2"))) int64_t collect_avx2(const float* x, int64_t count, Key key, Largest& largest) {
   const __m256 keep = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int32_t>(key.keep)));
   const __m256 flip = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int32_t>(key.flip)));
@@ -154,21 +225,22 @@ __attribute__((target("avx2"))) int64_t collect_avx2(const float* x, int64_t cou
 
 }  // namespace
 
+void limit_scan_vectors(int bits) { vector_bits.store(bits, std::memory_order_relaxed); }
+
 Extremes extremes_of(const float* x, int64_t count) {
-  Extremes e = has_avx2() ? extremes_avx2(x, count) : extremes_scalar(x, count, {x[0], x[0], true});
+  Extremes e = has_avx512() ? extremes_avx512(x, count) : has_avx2() ? extremes_avx2(x, count) : extremes_scalar(x, count, {x[0], x[0], true});
   e.low += 0.0f;  // -0 becomes 0
   e.high += 0.0f;
   return e;
 }
 
 void merge_row_extremes(const float* x, int64_t rows, int64_t channels, float* low, float* high) {
-  for (int64_t r = 0; r < rows; ++r, x += channels) {
-    int64_t c = has_avx2() ? row_extremes_avx2(x, channels, low, high) : 0;
-    for (; c < channels; ++c) {
-      low[c] = std::min(low[c], x[c]);
-      high[c] = std::max(high[c], x[c]);
+  const int64_t done = has_avx2() ? row_extremes_avx2(x, rows, channels, low, high) : 0;
+  for (int64_t r = 0; r < rows && done < channels; ++r)
+    for (int64_t c = done; c < channels; ++c) {
+      low[c] = std::min(low[c], x[r * channels + c]);
+      high[c] = std::max(high[c], x[r * channels + c]);
     }
-  }
   for (int64_t c = 0; c < channels; ++c) { low[c] += 0.0f; high[c] += 0.0f; }
 }
 
@@ -207,7 +279,7 @@ float quantile_of(const float* x, int64_t count, double q, bool absolute) {
   if (upper || lower) {
     if (lower) key.flip = 0x80000000u;
     Largest largest(static_cast<size_t>(upper ? count - place : next + 1));
-    for (int64_t i = has_avx2() ? collect_avx2(x, count, key, largest) : 0; i < count; ++i) largest.take(key(x[i]));
+    for (int64_t i = has_avx512() ? collect_avx512(x, count, key, largest) : has_avx2() ? collect_avx2(x, count, key, largest) : 0; i < count; ++i) largest.take(key(x[i]));
     a = largest.at(static_cast<size_t>(upper ? count - 1 - place : place));
     b = largest.at(static_cast<size_t>(upper ? count - 1 - next : next));
     if (lower) { a = -a; b = -b; }

@@ -5,6 +5,9 @@
 
 namespace quern {
 
+// Vectors of at most so many bits (512: what the machine has; 256; 128: plain loops). For tests: no result depends on it.
+void limit_scan_vectors(int bits);
+
 struct Extremes {
   float low = 0, high = 0;  // never -0
   bool finite = true;       // false: there is a NaN or an infinity, low and high mean nothing

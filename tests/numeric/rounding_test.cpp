@@ -9,6 +9,8 @@
 #include <limits>
 #include <random>
 
+#include "core/numeric/rounding_f32.hpp"
+
 namespace quern {
 namespace {
 
@@ -133,6 +135,31 @@ TEST(Rounding, HalfPrecision) {
     const float f = std::bit_cast<float>(bits);
     if (std::isnan(f)) continue;
     ASSERT_EQ(to_half(f), hardware_half(f)) << f;
+  }
+}
+
+}  // namespace
+}  // namespace quern
+
+namespace quern {
+namespace {
+
+TEST(RoundingF32, GivesTheValuesOfToInteger) {
+  const auto same = [](float a, float b) { return std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b); };
+  std::vector<float> values{0.0f, -0.0f, 0.5f, -0.5f, 1.5f, 2.5f, -1.5f, -2.5f, 0.49999997f, 8388607.5f, 8388608.0f, -8388607.5f, 4194303.5f, 16777216.0f, 1e30f, 1e-45f, INFINITY, -INFINITY};
+  for (uint64_t bits = 0; bits <= 0xffffffffu; bits += 4093) values.push_back(std::bit_cast<float>(static_cast<uint32_t>(bits)));
+  for (float x : values) {
+    if (std::isnan(x)) {
+      ASSERT_TRUE(std::isnan(nearest_even(x)) && std::isnan(round_down(x)) && std::isnan(round_up(x)));
+      ASSERT_EQ(bounded_int(x), 0);
+      continue;
+    }
+    const bool whole = std::fabs(x) >= 8388608.0f;
+    const auto want = [&](Round rule) { return whole ? x : std::copysign(static_cast<float>(to_integer(x, rule)), x); };
+    ASSERT_TRUE(same(nearest_even(x), want(Round::half_even))) << x;
+    ASSERT_TRUE(same(round_down(x), want(Round::floor))) << x;
+    ASSERT_TRUE(same(round_up(x), whole ? x : -std::copysign(static_cast<float>(to_integer(-x, Round::floor)), -x))) << x;
+    ASSERT_EQ(bounded_int(nearest_even(x)), std::clamp<int64_t>(to_integer(x, Round::half_even), -16777216, 16777216)) << x;
   }
 }
 

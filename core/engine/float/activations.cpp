@@ -7,6 +7,7 @@
 #include "core/engine/float/functions.hpp"
 #include "core/engine/float/mapped.hpp"
 #include "core/engine/float/strided.hpp"
+#include "core/numeric/portable_erf.hpp"
 
 namespace quern::own {
 namespace {
@@ -22,6 +23,16 @@ Made relu(const Op& op) {
 
 Made leaky_relu(const Op& op) {
   const float alpha = op.node().real("alpha", 0.01f);
+  if (op.type() == DType::f32)
+    return op.in_place(Layout::any, [alpha](const Call& c) {
+      map_blocks<float>(c.out[0], c.in[0], [alpha](const float* x, float* y, int64_t n) {
+        const float slope = alpha;  // in a register: behind the lambda's address it would be read only where x < 0, which is a branch
+        for (int64_t i = 0; i < n; ++i) {
+          const float v = x[i], below = slope * v;
+          y[i] = v < 0 ? below : v;
+        }
+      });
+    });
   return plain(op, [alpha](auto x) { return x < 0 ? static_cast<decltype(x)>(alpha) * x : x; });
 }
 
@@ -84,7 +95,11 @@ Made tanh(const Op& op) {
     return op.in_place(Layout::any, [](const Call& c) { map_blocks<float>(c.out[0], c.in[0], portable::tanh_array); });
   return in_double(op, [](double x) { return portable::tanh(x); });
 }
-Made erf(const Op& op) { return in_double(op, [](double x) { return portable::erf(x); }); }
+Made erf(const Op& op) {
+  if (op.type() == DType::f32)
+    return op.in_place(Layout::any, [](const Call& c) { map_blocks<float>(c.out[0], c.in[0], portable::erf_array); });
+  return in_double(op, [](double x) { return portable::erf(x); });
+}
 Made softplus_op(const Op& op) { return in_double(op, [](double x) { return softplus(x); }); }
 Made mish(const Op& op) { return in_double(op, [](double x) { return x * portable::tanh(softplus(x)); }); }
 Made softsign(const Op& op) { return plain(op, [](auto x) { return x / (1 + std::fabs(x)); }); }

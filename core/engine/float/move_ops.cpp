@@ -37,11 +37,26 @@ Made transpose(const Op& op) {
     if (a < 0 || a >= static_cast<int64_t>(rank) || seen[static_cast<size_t>(a)]) op.fail("Transpose 'perm' must name every axis once");
     seen[static_cast<size_t>(a)] = true;
   }
-  return op.kernel(Layout::any, Layout::row_major, [order](const Call& c) {
+  const Body body = [order](const Call& c) {
+    if (c.in[0].data == c.out[0].data) return;  // a view
     Strides from{};
     for (size_t a = 0; a < order.size(); ++a) from[a] = c.in[0].strides[static_cast<size_t>(order[a])];
     copy_strided(size_of(c.in[0].type), c.in[0].data, from, c.out[0].data, strides_of(c.out[0]), c.out[0].dims);
-  });
+  };
+  // Bringing channels to the front of a row-major tensor, or to the end of one that lies channels last, moves nothing: the memory is
+  // the result's in the other layout. Where a neighbour wants it otherwise the engine's copy does what the transposition would have done.
+  std::vector<int64_t> to_front{0}, to_end{0};
+  for (size_t a = 1; a < rank; ++a) {
+    to_front.push_back(a == 1 ? static_cast<int64_t>(rank) - 1 : static_cast<int64_t>(a) - 1);
+    to_end.push_back(a + 1 < rank ? static_cast<int64_t>(a) + 1 : 1);
+  }
+  const bool front = rank >= 3 && order == to_front, end = rank >= 3 && order == to_end;
+  if ((!front && !end) || op.constant(0)) return op.kernel(Layout::any, Layout::row_major, body);
+  // Rank 3 is both: taken as it comes.
+  const bool last = end && (!front || op.in(0).layout == Layout::channels_last);
+  PreparedKernel made = op.kernel(last ? Layout::channels_last : Layout::row_major, last ? Layout::row_major : Layout::channels_last, body);
+  made.view = true;
+  return made;
 }
 
 Made concat(const Op& op) {

@@ -5,6 +5,7 @@
 
 #include "core/engine/float/families.hpp"
 #include "core/engine/float/functions.hpp"
+#include "core/engine/float/pool_planes.hpp"
 #include "core/engine/float/strided.hpp"
 #include "core/graph/shapes.hpp"
 
@@ -77,6 +78,10 @@ Made max_pool(const Op& op) {
       const int64_t channels = x.dims[1], sx = x.strides[1], sy = y.strides[1];
       const bool indices = c.out.size() > 1 && c.out[1].data;
       const bool dense = sx == 1 && sy == 1;
+      if (!indices && is_planes(x, y)) {
+        over_planes<T, T, true>(w, x, y, least, [](auto a, auto v) { return v > a ? v : a; }, [](T a, int64_t, int64_t) { return a; });
+        return;
+      }
       const int64_t plane = product(x.dims, 2, x.dims.size());
       for_windows(w, x, y, [&](const Strides& place, int64_t from, int64_t to) {
         T* o = y.as<T>() + to;
@@ -117,10 +122,16 @@ Made max_pool(const Op& op) {
 }
 
 // Sum over the window of f(x), then g(sum, taps counted) per channel.
-template <class T, class F, class G>
+template <class T, bool vectors, class F, class G>
 void sum_windows(const Window& w, const Call& c, const F& f, const G& g) {
   const TensorView &x = c.in[0], &y = c.out[0];
   const int64_t channels = x.dims[1], sx = x.strides[1], sy = y.strides[1];
+  if (is_planes(x, y)) {
+    const bool padded = w.count_include_pad;
+    over_planes<T, double, vectors>(w, x, y, 0.0, [&](auto a, auto v) { return a + f(v); },
+                           [&](double a, int64_t inside, int64_t counted) { return static_cast<T>(g(a, static_cast<double>(padded ? counted : inside))); });
+    return;
+  }
   for_windows(w, x, y, [&](const Strides& place, int64_t from, int64_t to) {
     for (int64_t k0 = 0; k0 < channels; k0 += chunk) {
       const int64_t m = std::min(chunk, channels - k0);
@@ -149,7 +160,7 @@ Made average_pool(const Op& op) {
   dispatch<float, double>(op.type(), [&](auto tag) {
     using T = decltype(tag);
     made = op.kernel(Layout::channels_last, [w](const Call& c) {
-      sum_windows<T>(w, c, [](double v) { return v; }, [](double sum, double count) { return count > 0 ? sum / count : 0; });
+      sum_windows<T, true>(w, c, [](auto v) { return v; }, [](double sum, double count) { return count > 0 ? sum / count : 0; });
     });
   });
   return made;
@@ -162,10 +173,17 @@ Made lp_pool(const Op& op) {
   dispatch<float, double>(op.type(), [&](auto tag) {
     using T = decltype(tag);
     made = op.kernel(Layout::channels_last, [w, p](const Call& c) {
-      sum_windows<T>(w, c, [p](double v) { return pow(std::fabs(v), p); }, [p](double sum, double) { return pow(sum, 1 / p); });
+      sum_windows<T, false>(w, c, [p](double v) { return pow(std::fabs(v), p); }, [p](double sum, double) { return pow(sum, 1 / p); });
     });
   });
   return made;
+}
+
+bool strides_are_row_major(std::span<const int64_t> dims, std::span<const int64_t> strides) {
+  int64_t expected = 1;
+  for (size_t a = dims.size(); a-- > 0; expected *= dims[a])
+    if (dims[a] != 1 && strides[a] != expected) return false;
+  return true;
 }
 
 // fold(sum, v) over all of space per channel; the same order for every layout.
@@ -174,6 +192,24 @@ void over_space(const Call& c, double start, const F& fold, const G& finish) {
   const TensorView &x = c.in[0], &y = c.out[0];
   const int64_t channels = x.dims[1], sx = x.strides[1], sy = y.strides[1], n = product(x.dims, 2, x.dims.size());
   const std::span<const int64_t> space = x.dims.subspan(2), strides = x.strides.subspan(2);
+  if (sx == n && strides_are_row_major(space, strides)) {  // row major: eight channels side by side, so that no sum waits for itself
+    constexpr int64_t together = 8;
+    const auto some = [&](const T* from, T* to, auto count) {
+      double sum[together];
+      for (int64_t k = 0; k < count; ++k) sum[k] = start;
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t k = 0; k < count; ++k) sum[k] = fold(sum[k], static_cast<double>(from[k * n + i]));
+      for (int64_t k = 0; k < count; ++k) to[k * sy] = static_cast<T>(finish(sum[k], static_cast<double>(n)));
+    };
+    for (int64_t b = 0; b < x.dims[0]; ++b) {
+      int64_t k = 0;
+      const T* from = x.as<const T>() + b * x.strides[0];
+      T* to = y.as<T>() + b * y.strides[0];
+      for (; k + together <= channels; k += together) some(from + k * n, to + k * sy, std::integral_constant<int64_t, together>{});
+      for (; k < channels; ++k) some(from + k * n, to + k * sy, std::integral_constant<int64_t, 1>{});
+    }
+    return;
+  }
   const int64_t step = sx == 1 ? chunk : 1;
   for (int64_t b = 0; b < x.dims[0]; ++b)
     for (int64_t k0 = 0; k0 < channels; k0 += step) {

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "core/engine/float/families.hpp"
 #include "core/engine/float/strided.hpp"
 #include "core/numeric/rounding.hpp"
+#include "core/numeric/rounding_f32.hpp"
 
 namespace quern::own {
 namespace {
@@ -85,16 +87,50 @@ TensorView zero_or(const Call& c, size_t slot, const T* zero) {
 }
 
 template <class X, class Q>
+Q quantized(X v, float scale, int32_t zero) {
+  // NaN gives the zero point. Bounded before the sum, so that infinities don't overflow.
+  constexpr int32_t least = std::numeric_limits<Q>::min(), most = std::numeric_limits<Q>::max();
+  const int32_t q = bounded_int(nearest_even(static_cast<float>(v) / scale)) + zero;
+  const int32_t low = q < least ? least : q;
+  return static_cast<Q>(low > most ? most : low);
+}
+
+// Dense elements of one scale. Results go through a buffer of the function's own, so that bytes written can't be anything that is read.
+template <class X, class Q>
+void quantize_run(const X* x, Q* y, int64_t n, float scale, int32_t zero) {
+  constexpr int64_t piece = 256;
+  Q to[piece];
+  for (int64_t i = 0; i < n; i += piece) {
+    const int64_t m = std::min(piece, n - i);
+    for (int64_t j = 0; j < m; ++j) to[j] = quantized<X, Q>(x[i + j], scale, zero);
+    std::memcpy(y + i, to, static_cast<size_t>(m) * sizeof(Q));
+  }
+}
+
+// Both sides dense in the same order, and runs of one scale that are worth it: done here.
+template <class X, class Q>
+bool quantize_runs(const Grid& g, const Call& c, const TensorView& zero) {
+  const TensorView &x = c.in[0], &y = c.out[0];
+  const auto nest = make_nest<2>(y.dims, {strides_of(y), strides_of(x)});
+  if (g.block != 0 || nest.empty || nest.rank != 1 || nest.stride[0][0] != 1 || nest.stride[1][0] != 1) return false;
+  const auto at = [&](const TensorView& v, int64_t i) { return v.count() == 1 ? 0 : i * v.strides[0]; };
+  const int64_t channels = g.per_axis ? x.dims[g.axis] : 1, inner = g.per_axis && channels > 1 ? x.strides[g.axis] : x.count() / channels;
+  if (inner < 16) return false;
+  const X* from = x.as<const X>();
+  Q* to = y.as<Q>();
+  for (int64_t o = 0; o < x.count() / (channels * inner); ++o)
+    for (int64_t k = 0; k < channels; ++k, from += inner, to += inner)
+      quantize_run(from, to, inner, c.in[1].as<const float>()[at(c.in[1], k)], static_cast<int32_t>(zero.as<const Q>()[at(zero, k)]));
+  return true;
+}
+
+template <class X, class Q>
 PreparedKernel quantizing(const Op& op, const Grid& g) {
   return op.kernel(Layout::any, [g](const Call& c) {
     static constexpr Q nothing = 0;
+    if (quantize_runs<X, Q>(g, c, zero_or(c, 2, &nothing))) return;
     over_grid(g, c, zero_or(c, 2, &nothing), [](const TensorView& y, const TensorView& x, const TensorView& s, const TensorView& z) {
-      map3<Q, X, float, Q>(y, x, s, z, [](X v, float scale, Q zero) {
-        const float quotient = static_cast<float>(v) / scale;
-        // NaN gives the zero point. Clamped before the sum, so that infinities don't overflow.
-        const int64_t q = std::clamp<int64_t>(rne(quotient), -(int64_t{1} << 32), int64_t{1} << 32) + zero;
-        return static_cast<Q>(std::clamp<int64_t>(q, std::numeric_limits<Q>::min(), std::numeric_limits<Q>::max()));
-      });
+      map3<Q, X, float, Q>(y, x, s, z, [](X v, float scale, Q zero) { return quantized<X, Q>(v, scale, zero); });
     });
   });
 }
@@ -144,7 +180,7 @@ Made dynamic_quantize_linear(const Op& op) {
     const auto zero = static_cast<int64_t>(std::clamp<int64_t>(rne(0.0f - low / scale), 0, 255));
     if (c.out[0].data)
       for (int64_t i = 0; i < n; ++i)
-        c.out[0].as<uint8_t>()[i] = static_cast<uint8_t>(std::clamp<int64_t>(std::clamp<int64_t>(rne(x[i] / scale), -1024, 1024) + zero, 0, 255));
+        c.out[0].as<uint8_t>()[i] = static_cast<uint8_t>(std::clamp<int64_t>(bounded_int(nearest_even(x[i] / scale)) + zero, 0, 255));
     if (c.out.size() > 1 && c.out[1].data) *c.out[1].as<float>() = scale;
     if (c.out.size() > 2 && c.out[2].data) *c.out[2].as<uint8_t>() = static_cast<uint8_t>(zero);
   });

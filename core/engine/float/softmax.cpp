@@ -16,10 +16,19 @@ namespace {
 
 enum class Kind { softmax, log_softmax, hardmax };
 
+// Eight running maxima, which become vectors. Where there is a NaN any of them may do: the line becomes NaN all the same.
 template <class T>
 T largest(const T* x, int64_t n) {
   T m = x[0];
-  for (int64_t i = 1; i < n; ++i) m = x[i] > m ? x[i] : m;
+  int64_t i = 0;
+  if (n >= 16) {
+    T lane[8];
+    for (int j = 0; j < 8; ++j) lane[j] = x[j];
+    for (i = 8; i + 8 <= n; i += 8)
+      for (int j = 0; j < 8; ++j) lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
+    for (T v : lane) m = v > m ? v : m;
+  }
+  for (; i < n; ++i) m = x[i] > m ? x[i] : m;
   return m;
 }
 

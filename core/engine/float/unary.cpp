@@ -9,6 +9,7 @@
 #include "core/engine/float/functions.hpp"
 #include "core/engine/float/mapped.hpp"
 #include "core/engine/float/strided.hpp"
+#include "core/numeric/rounding_f32.hpp"
 
 namespace quern::own {
 namespace {
@@ -59,9 +60,15 @@ Made sine(const Op& op) { return in_double(op, [](double x) { return sin(x); });
 Made cosine(const Op& op) { return in_double(op, [](double x) { return cos(x); }); }
 Made sqrt(const Op& op) { return plain(op, [](auto x) { return std::sqrt(x); }); }
 Made reciprocal(const Op& op) { return plain(op, [](auto x) { return 1 / x; }); }
-Made floor(const Op& op) { return plain(op, [](auto x) { return round_to(x, Round::floor); }); }
-Made ceil(const Op& op) { return plain(op, [](auto x) { return -round_to(-x, Round::floor); }); }
-Made round(const Op& op) { return plain(op, [](auto x) { return round_to(x, Round::half_even); }); }
+template <float (*f32)(float), class F>
+Made whole(const Op& op, F f64) {
+  if (op.type() == DType::f32) return mapped<float>(op, [](float x) { return f32(x); });
+  if (op.type() == DType::f64) return mapped<double>(op, f64);
+  return {};
+}
+Made floor(const Op& op) { return whole<round_down>(op, [](double x) { return round_to(x, Round::floor); }); }
+Made ceil(const Op& op) { return whole<round_up>(op, [](double x) { return -round_to(-x, Round::floor); }); }
+Made round(const Op& op) { return whole<nearest_even>(op, [](double x) { return round_to(x, Round::half_even); }); }
 
 template <class T, class F>
 PreparedKernel tested(const Op& op, F f) {
