@@ -50,7 +50,7 @@ class MoveKernel : public Kernel {
       const Dims out_strides = row_major_strides(view_.output_dims);
       const TensorView out{moved.mutable_bytes(), carried_, view_.output_dims, out_strides};
       std::vector<std::byte> workspace(movement_->kernel->workspace_bytes() + 64);
-      if (movement_->view) {  // a view kernel is never run: the bytes are the same
+      if (movement_->view && !movement_->kernel) {  // the bytes are the same
         moved = values[0].reshaped(view_.output_dims);
       } else {
         movement_->kernel->run(in, std::span(&out, 1), workspace.data(), nullptr);
