@@ -30,10 +30,22 @@ int64_t fold_batch_norms(Graph& graph);
 // channel after Conv, ConvTranspose, Gemm -> bias; alpha and beta of a Gemm of constants -> its constants. So that "bias" means
 // one thing further down: a constant of shape [channels], or nothing.
 int64_t canonicalize_bias(Graph& graph);
+// Operators that exporters write in several nodes: Swish, HardSwish, HardSigmoid, Sigmoid, Mish, Gelu (both forms), LeakyRelu, and
+// Relu and Clip of Max and Min; LayerNormalization, InstanceNormalization, Softmax. docs/patterns.md lists the arrangements. Only where
+// nobody else sees a value between the nodes; up to rounding.
+int64_t recognize_activations(Graph& graph);
+int64_t recognize_normalizations(Graph& graph);
+// A Split becomes one Slice per used output, a Gather of one index or of neighbouring ones a Slice (and Squeeze), on float
+// tensors: nodes of one output that move elements.
+int64_t split_to_slices(Graph& graph);
+// Mul or Div by one number into the weights of a Conv, ConvTranspose, Gemm or MatMul before or behind it, over moves, sums with
+// constants and products with a second tensor.
+int64_t fold_scalars(Graph& graph);
 int64_t remove_dead(Graph& graph);  // nodes and constants that reach no output
 
 // All of the above, in this order, until nothing changes: inline_constant_branches, fold_constants, simplify_reshapes,
-// remove_identities, move_transposes, fold_batch_norms, canonicalize_bias, remove_dead. Shapes are inferred again after every change.
+// remove_identities, recognize_activations, recognize_normalizations, split_to_slices, move_transposes, fold_batch_norms,
+// canonicalize_bias, fold_scalars, remove_dead. Shapes are inferred again after every change.
 std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& evaluate);
 
 }  // namespace quern

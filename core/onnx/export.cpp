@@ -150,6 +150,12 @@ size_t constant_bytes(const Graph& graph) {
 }  // namespace
 
 std::string export_onnx(const Graph& graph, const ExportOptions& options) {
+  const int64_t wanted = options.opset > 0 ? options.opset : std::max<int64_t>(13, graph.opset);
+  if (needs_expansion(graph, wanted)) {
+    Graph expanded = graph;  // constants are shared
+    expand_for_opset(expanded, wanted);
+    if (!needs_expansion(expanded, wanted)) return export_onnx(expanded, options);
+  }
   OpsetNeed need;
   std::set<std::string> domains{""};
   collect(graph, need, domains);

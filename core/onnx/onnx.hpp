@@ -21,10 +21,14 @@ Graph import_onnx_bytes(std::span<const std::byte> bytes, const std::string& nam
 Tensor read_onnx_tensor(const fs::path& path, std::string* name = nullptr);
 
 struct ExportOptions {
-  int64_t opset = 0;       // 0: the smallest that holds every node (>= 13)
+  int64_t opset = 0;       // 0: the smallest that holds every node (>= 13), the newer operators of expand_for_opset written out
   int64_t ir_version = 8;
   std::string producer = "quern", producer_version = "";
 };
+// Writes with operators of `opset` what is newer: Swish (24), Gelu (20), Mish and GroupNormalization (18), LayerNormalization (17),
+// HardSwish (14). The number of nodes written out. export_onnx does this for its opset, or else for that of the graph's file.
+int64_t expand_for_opset(Graph& graph, int64_t opset);
+bool needs_expansion(const Graph& graph, int64_t opset);
 // Deterministic bytes. Nodes of the domain "quern" can't be exported: Error(internal).
 std::string export_onnx(const Graph& graph, const ExportOptions& options = {});
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <set>
 
 #include "core/base/files.hpp"
 #include "core/graph/passes.hpp"
@@ -110,6 +111,101 @@ TEST(Export, TheSmallestOpsetThatHoldsEveryNode) {
   Node old{.name = "old", .op = "ReduceMean", .since_version = 13, .inputs = {g.outputs()[0]}, .outputs = {g.add_value("o")}};
   g.add_node(old);
   EXPECT_THROW(export_onnx(g), Error) << "one node needs 19, the other ends with 17";
+}
+
+// Operators that the opset does not have are written out, with names that follow from the node's, and recognised again.
+TEST(Export, NewerOperatorsAreWrittenOut) {
+  const auto network = [] {
+    Graph g;
+    const ValueId x = g.add_value("x", DType::f32, Dims{-1, 4, 6, 5});
+    g.set_inputs({x});
+    ValueId v = x;
+    const auto node = [&](const char* op, int since, std::map<std::string, Attribute> attributes = {}, std::vector<ValueId> more = {}) {
+      const ValueId y = g.add_value(std::string(op) + std::to_string(g.node_slots()) + "_out");
+      Node n{.name = std::string("n") + std::to_string(g.node_slots()), .op = op, .since_version = since, .inputs = {v}, .outputs = {y}};
+      n.inputs.insert(n.inputs.end(), more.begin(), more.end());
+      n.attributes = std::move(attributes);
+      g.add_node(std::move(n));
+      v = y;
+    };
+    const ValueId scale = g.add_constant("scale", Tensor::of<float>({5}, std::vector<float>{1, 2, 3, 4, 5}));
+    const ValueId bias = g.add_constant("bias", Tensor::of<float>({5}, std::vector<float>{5, 4, 3, 2, 1}));
+    node("Swish", 24, {{"alpha", 1.0F}});
+    node("Swish", 24, {{"alpha", 1.702F}});
+    node("Gelu", 20, {{"approximate", std::string("none")}});
+    node("Gelu", 20, {{"approximate", std::string("tanh")}});
+    node("HardSwish", 14);
+    node("Mish", 18);
+    node("LayerNormalization", 17, {{"axis", int64_t{-1}}, {"epsilon", 1e-3F}}, {scale, bias});
+    node("LayerNormalization", 17, {{"axis", int64_t{3}}}, {scale});
+    node("LayerNormalization", 17, {{"axis", int64_t{1}}}, {g.add_constant("all", Tensor::of<float>({4, 6, 5}, std::vector<float>(120, 1.5F)))});
+    g.set_outputs({v});
+    infer_shapes(g);
+    return g;
+  };
+  const auto ops = [](const Graph& g) {
+    std::string s;
+    for (NodeId id : g.order()) s += g.node(id).op + " ";
+    return s;
+  };
+  Graph g = network();
+  const Graph b = again(export_onnx(g));
+  EXPECT_EQ(b.opset, 13);
+  for (const char* name : {"n0.Sigmoid", "n0", "n1.scaled", "n2.Erf", "n3.Tanh", "n4.HardSigmoid", "n5.Softplus", "n6.centred", "n6"})
+    EXPECT_NE(b.find_node(name), no_node) << name;
+  EXPECT_EQ(b.value(b.outputs()[0]).name, g.value(g.outputs()[0]).name);
+  EXPECT_EQ(export_onnx(b), export_onnx(again(export_onnx(b))));
+  Graph c = b;
+  canonicalize(c, {});
+  EXPECT_EQ(ops(c), ops(g)) << "read again, they are what they were";
+  for (NodeId id : g.order()) {
+    const Node &was = g.node(id), &is = c.node(c.find_node(was.name));
+    EXPECT_EQ(is.op, was.op);
+    EXPECT_NEAR(is.real("alpha", 1), was.real("alpha", 1), 1e-7);
+    EXPECT_NEAR(is.real("epsilon", 1e-5F), was.real("epsilon", 1e-5F), 1e-9);
+    EXPECT_EQ(is.text("approximate", ""), was.text("approximate", ""));
+  }
+  const auto has = [&](int64_t opset) {
+    std::set<std::string> kept;
+    const Graph there = again(export_onnx(g, {.opset = opset}));
+    EXPECT_EQ(there.opset, opset);
+    for (NodeId id : there.order()) kept.insert(there.node(id).op);
+    return kept;
+  };
+  EXPECT_EQ(has(13).count("HardSwish"), 0U);
+  EXPECT_EQ(has(14).count("HardSwish"), 1U);
+  EXPECT_EQ(has(16).count("LayerNormalization"), 0U);
+  EXPECT_EQ(has(17).count("LayerNormalization"), 1U);
+  EXPECT_EQ(has(18).count("Mish"), 1U);
+  EXPECT_EQ(has(20).count("Gelu"), 1U);
+  EXPECT_EQ(has(23).count("Swish"), 0U);
+  EXPECT_EQ(has(24).count("Swish"), 1U);
+  // Outputs beside the first have no other spelling.
+  Node& n = g.node(g.find_node("n6"));
+  const ValueId mean = g.add_value("mean");
+  n.outputs.push_back(mean);
+  g.value(mean).producer = g.find_node("n6");
+  g.set_outputs({g.outputs()[0], mean});
+  infer_shapes(g);
+  EXPECT_THROW(export_onnx(g, {.opset = 13}), Error);
+}
+
+TEST(Export, GroupNormalizationIsWrittenOutAsInstances) {
+  Graph g;
+  const ValueId x = g.add_value("x", DType::f32, Dims{-1, 4, 3});
+  g.set_inputs({x});
+  const ValueId scale = g.add_constant("scale", Tensor::of<float>({2}, std::vector<float>{1, 2})), bias = g.add_constant("bias", Tensor::of<float>({2}, std::vector<float>{3, 4}));
+  const ValueId y = g.add_value("y");
+  Node n{.name = "norm", .op = "GroupNormalization", .since_version = 18, .inputs = {x, scale, bias}, .outputs = {y}};
+  n.attributes["num_groups"] = int64_t{2};
+  g.add_node(std::move(n));
+  g.set_outputs({y});
+  infer_shapes(g);
+  const Graph b = again(export_onnx(g));
+  EXPECT_EQ(b.opset, 13);
+  EXPECT_EQ(b.node(b.find_node("norm")).op, "Add");
+  EXPECT_EQ(b.constant_input(b.node(b.find_node("norm.scaled")), 1)->to_floats(), (std::vector<float>{1, 1, 2, 2})) << "per channel";
+  EXPECT_EQ(*b.value(b.outputs()[0]).shape, (Dims{-1, 4, 3}));
 }
 
 TEST(Export, OurOwnDomainStaysInside) {
