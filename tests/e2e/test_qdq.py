@@ -68,6 +68,72 @@ class Qdq(common.Case):
         self.assertGreaterEqual((a == b).mean(), 0.98)
         return share
 
+    def written_in_pieces(self):
+        """A network of opset 13 whose activations and normalisation are written as arithmetic; (path, its input)."""
+        from onnx import TensorProto, helper, numpy_helper
+        nodes, constants, rng = [], [], np.random.default_rng(3)
+
+        def constant(value):
+            constants.append(numpy_helper.from_array(np.asarray(value, np.float32), f"c{len(constants)}"))
+            return constants[-1].name
+
+        def op(kind, *inputs, **attributes):
+            nodes.append(helper.make_node(kind, list(inputs), [f"{kind}{len(nodes)}_out"], name=f"{kind}{len(nodes)}", **attributes))
+            return nodes[-1].output[0]
+
+        def dense(x, wide, name):
+            w = constant(rng.normal(size=(16, 16) if not wide else wide) * 0.25)
+            return op("Add", op("MatMul", x, w), constant(rng.normal(size=16) * 0.1))
+
+        v = dense("x", None, "a")
+        v = op("Mul", v, op("Sigmoid", v))
+        v = dense(v, None, "b")
+        v = op("Div", op("Mul", v, op("Clip", op("Add", v, constant(3)), constant(0), constant(6))), constant(6))
+        v = dense(v, None, "c")
+        v = op("Mul", op("Mul", v, op("Add", op("Erf", op("Div", v, constant(np.sqrt(2)))), constant(1))), constant(0.5))
+        residual, v = v, dense(v, None, "d")
+        v = op("Add", residual, op("Mul", v, op("Tanh", op("Softplus", v))))
+        centred = op("Sub", v, op("ReduceMean", v, axes=[-1]))
+        deviation = op("Sqrt", op("Add", op("ReduceMean", op("Pow", centred, constant(2)), axes=[-1]), constant(1e-5)))
+        v = op("Add", op("Mul", op("Div", centred, deviation), constant(rng.uniform(0.5, 2, 16))), constant(rng.normal(size=16)))
+        dense(v, None, "e")
+        nodes[-1].output[0] = "y"
+        graph = helper.make_graph(nodes, "pieces", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5, 16])],
+                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5, 16])], constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, self.at("pieces.onnx"))
+        x = rng.normal(size=(96, 5, 16)).astype(np.float32) * 1.5
+        np.savez(self.at("data.npz"), x=x)
+        return self.at("pieces.onnx"), x
+
+    def test_recognised_operators_are_written_out(self):
+        path, x = self.written_in_pieces()
+        run = lambda file: onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        want = run(path)
+        for ignored, tolerance in (("[MatMul, Add]", 2e-6), ("[]", 0.2)):
+            write_to, config = self.at("out" + str(tolerance)), self.at("config.yaml")
+            common.write(config, f"quern: 1\nmodel: {path}\ntarget: {{device: cpu}}\ndata:\n  calibration: {{reader: npz, path: data.npz, inputs: {{x: x}}}}\n"
+                                 f"pipeline:\n  - quantize: {{ignored: {{operations: {ignored}}}}}\noutput: out\n")
+            report = common.read_json(os.path.join(self.quantize(config, write_to), "report.json"))
+            rewritten = {p["pass"]: p["changed"] for p in report["rewrite"]["passes"]}
+            self.assertEqual(rewritten["recognize_activations"], 4)
+            self.assertGreaterEqual(rewritten["recognize_normalizations"], 1)
+            file = os.path.join(write_to, "model.onnx")
+            model = onnx.load(file)
+            onnx.checker.check_model(model, full_check=True)
+            self.assertEqual(model.opset_import[0].version, 13)
+            kinds = {n.op_type for n in model.graph.node}
+            self.assertFalse(kinds & {"Swish", "HardSwish", "Gelu", "Mish", "LayerNormalization"})
+            self.assertLessEqual({"Sigmoid", "Erf", "Softplus", "ReduceMean"}, kinds)
+            theirs = run(file)
+            (ours,) = self.outputs(write_to, x, "integer", "x").values()
+            ours = ours.reshape(want.shape)
+            largest = np.abs(want).max()
+            print(f"ignored {ignored}: ONNX Runtime on the written file is {np.abs(theirs - want).max() / largest:.2g} from the float file, {np.abs(theirs - ours).max() / largest:.2g} from ours")
+            self.assertLessEqual(np.abs(theirs - want).max(), tolerance * largest)
+            self.assertLessEqual(np.abs(theirs - ours).max(), max(tolerance * largest * 0.25, 2e-6 * largest))
+
     def test_the_example(self):
         with np.load(os.path.join(common.EXAMPLE, "data.npz")) as data:
             x, y = data["x_eval"], data["y_eval"]
