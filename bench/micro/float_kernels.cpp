@@ -57,7 +57,7 @@ std::vector<Line> own_lines() {
   // One tensor, element by element.
   for (auto [op, since] : std::initializer_list<std::pair<const char*, int>>{
            {"Relu", 14}, {"LeakyRelu", 16}, {"ThresholdedRelu", 10}, {"Shrink", 9}, {"Elu", 6}, {"Celu", 12}, {"Selu", 6}, {"Sigmoid", 13},
-           {"Tanh", 13}, {"Erf", 13}, {"Softplus", 1}, {"Mish", 18}, {"Softsign", 1}, {"HardSigmoid", 6}, {"HardSwish", 14}, {"Gelu", 20},
+           {"Tanh", 13}, {"Erf", 13}, {"Softplus", 1}, {"Mish", 18}, {"Softsign", 1}, {"HardSigmoid", 6}, {"HardSwish", 14}, {"Gelu", 20}, {"Swish", 24},
            {"Abs", 13}, {"Neg", 13}, {"Sign", 13}, {"Exp", 13}, {"Sin", 7}, {"Cos", 7}, {"Reciprocal", 13}, {"Floor", 13}, {"Ceil", 13},
            {"Round", 11}, {"IsNaN", 13}, {"IsInf", 10}})
     lines.push_back({op, since, {x(a)}});

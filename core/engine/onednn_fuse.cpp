@@ -40,6 +40,8 @@ std::optional<Fused::Eltwise> eltwise(const Graph& graph, const Node& node) {
   if (node.op == "Sigmoid") return Fused::Eltwise{A::eltwise_logistic, 0, 0};
   if (node.op == "Tanh") return Fused::Eltwise{A::eltwise_tanh, 0, 0};
   if (node.op == "HardSwish") return Fused::Eltwise{A::eltwise_hardswish, 0, 0};
+  if (node.op == "Mish") return Fused::Eltwise{A::eltwise_mish, 0, 0};
+  if (node.op == "Gelu") return Fused::Eltwise{node.text("approximate", "none") == "tanh" ? A::eltwise_gelu_tanh : A::eltwise_gelu_erf, 0, 0};
   if (node.op == "Swish") return Fused::Eltwise{A::eltwise_swish, node.real("alpha", 1.0f), 0};
   if (node.op == "Elu") return Fused::Eltwise{A::eltwise_elu, node.real("alpha", 1.0f), 0};
   if (node.op == "Clip") {

@@ -126,6 +126,10 @@ Array compute(const Graph& g, const Node& n, const std::vector<const Array*>& in
   if (n.op == "Elu") return unary(*in[0], [&](double v) { return v < 0 ? n.real("alpha", 1) * std::expm1(v) : v; });
   if (n.op == "Sigmoid") return unary(*in[0], [](double v) { return 1 / (1 + std::exp(-v)); });
   if (n.op == "Tanh") return unary(*in[0], [](double v) { return std::tanh(v); });
+  if (n.op == "Swish") return unary(*in[0], [a = static_cast<double>(n.real("alpha", 1))](double v) { return v / (1 + std::exp(-a * v)); });
+  if (n.op == "Mish") return unary(*in[0], [](double v) { return v * std::tanh(std::log1p(std::exp(v))); });
+  if (n.op == "Gelu" && n.text("approximate", "none") == "none") return unary(*in[0], [](double v) { return v * std::erfc(-v / std::sqrt(2.0)) / 2; });
+  if (n.op == "Gelu") return unary(*in[0], [](double v) { return v * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (v + 0.044715 * v * v * v))) / 2; });
   if (n.op == "HardSwish") return unary(*in[0], [](double v) { return v * std::clamp(v / 6 + 0.5, 0.0, 1.0); });
   if (n.op == "Clip") {
     double low = n.has("min") ? n.real("min", 0) : -infinity, high = n.has("max") ? n.real("max", 0) : infinity;

@@ -74,6 +74,8 @@ struct Activation {
 };
 const Activation activations[] = {
     {"Relu", {}, 14, {}},      {"LeakyRelu", {{"alpha", 0.2f}}, 16, {}}, {"Sigmoid", {}, 13, {}}, {"Tanh", {}, 13, {}},
+    {"Swish", {}, 24, {}},     {"Swish", {{"alpha", 1.702f}}, 24, {}},       {"Mish", {}, 18, {}},     {"Gelu", {}, 20, {}},
+    {"Gelu", {{"approximate", std::string("tanh")}}, 20, {}},
     {"HardSwish", {}, 14, {}}, {"Elu", {{"alpha", 0.7f}}, 6, {}},         {"Clip", {{"min", 0.0f}, {"max", 0.6f}}, 6, {}},
     {"Clip", {}, 13, {-0.5f, 0.25f}}, {"Clip", {}, 11, {0.0f}},            {"Clip", {{"max", 0.1f}}, 6, {}},
 };

@@ -92,6 +92,48 @@ TEST(PortableMath, GoldenDigest) {
   EXPECT_EQ(sha.hex(), "39a9e59d096a581fdccf1f7641ecd9c62273cfde43d61debb91f2af4607612a7");
 }
 
+// The same bits whatever the place in the array (vector body, tail, piece), and close to the function itself.
+TEST(PortableMath, ActivationsOfArrays) {
+  struct Case { const char* name; void (*fast)(const float*, float*, long); double (*want)(double); double low; };
+  const Case cases[] = {
+      {"sigmoid", portable::sigmoid_array, [](double x) { return 1 / (1 + std::exp(-x)); }, -80},
+      {"swish", [](const float* x, float* y, long n) { portable::swish_array(x, y, n, 1); }, [](double x) { return x / (1 + std::exp(-x)); }, -80},
+      {"swish 1.702", [](const float* x, float* y, long n) { portable::swish_array(x, y, n, 1.702f); }, [](double x) { return x / (1 + std::exp(-static_cast<double>(1.702f) * x)); }, -45},
+      {"gelu", portable::gelu_array, [](double x) { return 0.5 * x * std::erfc(-x / std::sqrt(2.0)); }, -12},
+      {"gelu_tanh", portable::gelu_tanh_array,
+       [](double x) { return x / (1 + std::exp(-2 * std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x))); }, -8},
+      {"mish", portable::mish_array, [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }, -80},
+  };
+  for (const Case& c : cases) {
+    std::mt19937 random(5);
+    std::uniform_real_distribution<float> wide(static_cast<float>(c.low), 80), narrow(-4, 4);
+    std::vector<float> in;
+    for (int i = 0; i < 100003; ++i) in.push_back(i % 2 ? wide(random) : narrow(random));
+    for (float f : {0.0f, -0.0f, 1e-40f, -1e-38f, 3e38f}) in.push_back(f);
+    std::vector<float> fast(in.size());
+    c.fast(in.data(), fast.data(), static_cast<long>(in.size()));
+    double worst = 0, worst_near = 0;
+    for (size_t i = 0; i < in.size(); ++i) {
+      float alone = 0;
+      c.fast(&in[i], &alone, 1);
+      ASSERT_EQ(std::bit_cast<uint32_t>(alone), std::bit_cast<uint32_t>(fast[i])) << c.name << " " << in[i];
+      const double want = c.want(static_cast<double>(in[i]));
+      if (std::fabs(want) < 1e-37) { EXPECT_NEAR(fast[i], want, 2e-44) << c.name << " " << in[i]; continue; }
+      const double error = std::fabs(static_cast<double>(fast[i]) - want) / std::fabs(want);
+      worst = std::max(worst, error);
+      if (std::fabs(in[i]) <= 2.5f) worst_near = std::max(worst_near, error);
+    }
+    EXPECT_LE(worst_near, 1e-6) << c.name;
+    EXPECT_LE(worst, 8e-6) << c.name << ": where the exponent itself is large, its last bit is worth more";
+    std::vector<float> same = in;
+    c.fast(same.data(), same.data(), static_cast<long>(same.size()));
+    EXPECT_EQ(std::memcmp(same.data(), fast.data(), same.size() * 4), 0) << c.name;
+    float nan = std::numeric_limits<float>::quiet_NaN(), out = 0;
+    c.fast(&nan, &out, 1);
+    EXPECT_TRUE(std::isnan(out)) << c.name;
+  }
+}
+
 TEST(PortableMath, ExpArrayFormsAreEqualAndAccurate) {
   std::mt19937 random(5);
   std::vector<float> in;

@@ -1,5 +1,5 @@
 // Activations: one tensor, element by element, attributes as constants. f32 and f64; what needs exp or tanh is evaluated
-// in double and rounded once.
+// in double and rounded once, or in f32 by the array functions of portable_math.hpp.
 #include <cmath>
 #include <limits>
 
@@ -65,43 +65,25 @@ Made selu(const Op& op) {
   return in_double(op, [alpha, gamma](double x) { return gamma * (x <= 0 ? alpha * expm1(x) : x); });
 }
 
-// f32 on arrays by the f32 exponential; the relative error is a few 2^-24.
-Made sigmoid(const Op& op) {
-  if (op.type() == DType::f32)
-    return op.in_place(Layout::any, [](const Call& c) { map_blocks<float>(c.out[0], c.in[0], portable::sigmoid_array); });
-  return in_double(op, [](double x) { return portable::sigmoid(x); });
+// f32 by a function of arrays, f64 by one of numbers.
+template <class Block, class F>
+Made by_block(const Op& op, Block block, F f) {
+  if (op.type() == DType::f32) return op.in_place(Layout::any, [block](const Call& c) { map_blocks<float>(c.out[0], c.in[0], block); });
+  return in_double(op, f);
 }
+
+Made sigmoid(const Op& op) { return by_block(op, portable::sigmoid_array, [](double x) { return portable::sigmoid(x); }); }
 
 Made swish(const Op& op) {
   const float alpha = op.node().real("alpha", 1.0f);
-  if (op.type() == DType::f32)
-    return op.in_place(Layout::any, [alpha](const Call& c) {
-      map_blocks<float>(c.out[0], c.in[0], [alpha](const float* x, float* y, int64_t n) {
-        constexpr int64_t piece = 256;
-        float minus[piece];
-        for (int64_t i = 0; i < n; i += piece) {
-          const int64_t m = std::min(piece, n - i);
-          for (int64_t j = 0; j < m; ++j) minus[j] = -alpha * x[i + j];
-          portable::exp_array(minus, minus, m);
-          for (int64_t j = 0; j < m; ++j) y[i + j] = x[i + j] / (1.0f + minus[j]);
-        }
-      });
-    });
-  return in_double(op, [alpha = static_cast<double>(alpha)](double x) { return x * portable::sigmoid(alpha * x); });
+  return by_block(op, [alpha](const float* x, float* y, int64_t n) { portable::swish_array(x, y, n, alpha); },
+                  [alpha = static_cast<double>(alpha)](double x) { return x * portable::sigmoid(alpha * x); });
 }
 
-Made tanh(const Op& op) {
-  if (op.type() == DType::f32)
-    return op.in_place(Layout::any, [](const Call& c) { map_blocks<float>(c.out[0], c.in[0], portable::tanh_array); });
-  return in_double(op, [](double x) { return portable::tanh(x); });
-}
-Made erf(const Op& op) {
-  if (op.type() == DType::f32)
-    return op.in_place(Layout::any, [](const Call& c) { map_blocks<float>(c.out[0], c.in[0], portable::erf_array); });
-  return in_double(op, [](double x) { return portable::erf(x); });
-}
+Made tanh(const Op& op) { return by_block(op, portable::tanh_array, [](double x) { return portable::tanh(x); }); }
+Made erf(const Op& op) { return by_block(op, portable::erf_array, [](double x) { return portable::erf(x); }); }
 Made softplus_op(const Op& op) { return in_double(op, [](double x) { return softplus(x); }); }
-Made mish(const Op& op) { return in_double(op, [](double x) { return x * portable::tanh(softplus(x)); }); }
+Made mish(const Op& op) { return by_block(op, portable::mish_array, [](double x) { return x * portable::tanh(softplus(x)); }); }
 Made softsign(const Op& op) { return plain(op, [](auto x) { return x / (1 + std::fabs(x)); }); }
 
 Made hard_sigmoid(const Op& op) {
@@ -124,9 +106,9 @@ Made hard_swish(const Op& op) {
 Made gelu(const Op& op) {
   const std::string how = op.node().text("approximate", "none");
   if (how == "none")
-    return in_double(op, [](double x) { return 0.5 * x * (1 + portable::erf(x * 0.70710678118654752)); });
+    return by_block(op, portable::gelu_array, [](double x) { return 0.5 * x * (1 + portable::erf(x * 0.70710678118654752)); });
   if (how == "tanh")
-    return in_double(op, [](double x) {
+    return by_block(op, portable::gelu_tanh_array, [](double x) {
       return 0.5 * x * (1 + portable::tanh(0.79788456080286536 * (x + 0.044715 * x * x * x)));
     });
   op.fail("Gelu 'approximate' is '" + how + "': 'none' and 'tanh' exist");

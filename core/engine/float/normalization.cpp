@@ -13,7 +13,7 @@ namespace {
 struct Moments { double mean = 0, variance = 0; };
 
 template <class T>
-Moments moments(const T* x, int64_t n) {
+[[gnu::always_inline]] inline Moments moments(const T* x, int64_t n) {
   Moments m;
   if (n == 0) return m;
   m.mean = sum_row(x, n) / static_cast<double>(n);
@@ -167,33 +167,54 @@ Made group_normalization(const Op& op) {
   return made;
 }
 
+template <class T>
+[[gnu::always_inline]] inline void layer_row(const T* x, T* y, int64_t n, const T* scale, const T* bias, const Moments& m, double inverse) {
+  if (bias) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = static_cast<T>((static_cast<double>(x[i]) - m.mean) * inverse * static_cast<double>(scale[i]) + static_cast<double>(bias[i]));
+  } else {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = static_cast<T>((static_cast<double>(x[i]) - m.mean) * inverse * static_cast<double>(scale[i]));
+  }
+}
+
+struct LayerRows { int64_t rows = 0, n = 0; double epsilon = 0; };
+
+// `mean` and `deviation`: null where nobody wants them.
+template <class T>
+[[gnu::always_inline]] inline void layer_rows(const LayerRows& l, const T* x, T* y, const T* scale, const T* bias, T* mean, T* deviation) {
+  for (int64_t r = 0; r < l.rows; ++r, x += l.n, y += l.n) {
+    const Moments m = moments(x, l.n);
+    const double inverse = 1 / std::sqrt(m.variance + l.epsilon);
+    layer_row(x, y, l.n, scale, bias, m, inverse);
+    if (mean) mean[r] = static_cast<T>(m.mean);
+    if (deviation) deviation[r] = static_cast<T>(inverse);
+  }
+}
+
+// One loop, compiled for several vector widths: the sums keep their pattern (rows.hpp), so the bits are the same.
+__attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
+void layer_rows_f32(const LayerRows& l, const float* x, float* y, const float* scale, const float* bias, float* mean, float* deviation) {
+  layer_rows(l, x, y, scale, bias, mean, deviation);
+}
+
 Made layer_normalization(const Op& op) {
   const double epsilon = op.node().real("epsilon", 1e-5f);
   const auto axis = static_cast<size_t>(op.axis("axis", -1, op.rank()));
   Made made;
   dispatch<float, double>(op.type(), [&](auto tag) {
     using T = decltype(tag);
-    const int64_t rows = product(op.in(0).dims, 0, axis), n = product(op.in(0).dims, axis, op.in(0).dims.size());
+    const LayerRows l{product(op.in(0).dims, 0, axis), product(op.in(0).dims, axis, op.in(0).dims.size()), epsilon};
     for (size_t i = 1; i < 3; ++i)
-      if (op.has(i) && product(op.in(i).dims, 0, op.in(i).dims.size()) != n)
+      if (op.has(i) && product(op.in(i).dims, 0, op.in(i).dims.size()) != l.n)
         op.fail("LayerNormalization needs scale and bias of the size of the normalised axes");
-    made = op.in_place(Layout::row_major, [=](const Call& c) {
-      const T* scale = c.in[1].as<const T>();
+    made = op.in_place(Layout::row_major, [l](const Call& c) {
+      const T *x = c.in[0].as<const T>(), *scale = c.in[1].as<const T>();
       const T* bias = c.in.size() > 2 ? c.in[2].as<const T>() : nullptr;
-      for (int64_t r = 0; r < rows; ++r) {
-        const T* x = c.in[0].as<const T>() + r * n;
-        T* y = c.out[0].as<T>() + r * n;
-        const Moments m = moments(x, n);
-        const double inverse = 1 / std::sqrt(m.variance + epsilon);
-        const auto at = [&](int64_t i) { return (static_cast<double>(x[i]) - m.mean) * inverse * static_cast<double>(scale[i]); };
-        if (bias) {
-          for (int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(at(i) + static_cast<double>(bias[i]));
-        } else {
-          for (int64_t i = 0; i < n; ++i) y[i] = static_cast<T>(at(i));
-        }
-        if (c.out.size() > 1 && c.out[1].data) c.out[1].as<T>()[r] = static_cast<T>(m.mean);
-        if (c.out.size() > 2 && c.out[2].data) c.out[2].as<T>()[r] = static_cast<T>(inverse);
-      }
+      T* mean = c.out.size() > 1 && c.out[1].data ? c.out[1].as<T>() : nullptr;
+      T* deviation = c.out.size() > 2 && c.out[2].data ? c.out[2].as<T>() : nullptr;
+      if constexpr (std::is_same_v<T, float>) layer_rows_f32(l, x, c.out[0].as<T>(), scale, bias, mean, deviation);
+      else layer_rows(l, x, c.out[0].as<T>(), scale, bias, mean, deviation);
     });
   });
   return made;

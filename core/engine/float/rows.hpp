@@ -6,7 +6,7 @@
 namespace quern::own {
 
 template <class T, class F>
-double sum_row(const T* x, int64_t n, const F& f) {
+[[gnu::always_inline]] inline double sum_row(const T* x, int64_t n, const F& f) {
   double s[8] = {};
   int64_t i = 0;
   for (; i + 8 <= n; i += 8)
@@ -16,6 +16,6 @@ double sum_row(const T* x, int64_t n, const F& f) {
 }
 
 template <class T>
-double sum_row(const T* x, int64_t n) { return sum_row(x, n, [](double v) { return v; }); }
+[[gnu::always_inline]] inline double sum_row(const T* x, int64_t n) { return sum_row(x, n, [](double v) { return v; }); }
 
 }  // namespace quern::own
