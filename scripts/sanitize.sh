@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The test suite under sanitizers: scripts/sanitize.sh [asan|tsan] [ctest arguments ...]. Not part of CI: a build takes minutes.
+# The test suite under sanitizers: scripts/sanitize.sh [asan|tsan] [ctest arguments ...]. Not part of CI: a build takes as long
+# as the usual one (-O1, line numbers only, ccache).
 #
 # asan: address and undefined behaviour, everything. tsan: threads, the rooms that use them; with one OpenMP thread, since
 # libgomp is not instrumented and reports races that are none.
@@ -10,7 +11,7 @@ shift || true
 
 scripts/setup.sh --tests
 [ -x .venv-tests/bin/python ] && export QUERN_PYTHON="$PWD/.venv-tests/bin/python"
-scripts/build.sh "$kind" -DQUERN_TESTS=ON
+nice scripts/build.sh "$kind" -DQUERN_TESTS=ON -DQUERN_BENCH=OFF
 export OMP_NUM_THREADS=1 QUERN_SANITIZED=1
 case "$kind" in
   asan)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Quern is built with. Run again, it does nothing.
+# Installs the Debian packages that Quern is built with: scripts/setup.sh [--tests] [--fuzz]. Run again, it does nothing.
 set -euo pipefail
 
 # One line a group; why each is there stands in docs/decisions/0001-dependencies.md.
@@ -12,10 +12,13 @@ packages=(
   libgtest-dev libgmock-dev libbenchmark-dev
   opencl-headers ocl-icd-opencl-dev
 )
-# Python serves tests and benchmarks only.
-if [ "${1:-}" = "--tests" ]; then
-  packages+=(python3 python3-venv)
-fi
+for option in "$@"; do
+  case "$option" in
+    --tests) packages+=(python3 python3-venv) ;;                    # Python serves tests and benchmarks only
+    --fuzz) packages+=(clang libclang-rt-14-dev libomp-14-dev) ;;   # scripts/fuzz.sh
+    *) echo "setup: --tests or --fuzz, not '$option'" >&2; exit 2 ;;
+  esac
+done
 
 missing=()
 for package in "${packages[@]}"; do
