@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "core/base/error.hpp"
 #include "core/engine/arena.hpp"
@@ -83,6 +84,13 @@ class OnednnKernel final : public Kernel {
 };
 
 }  // namespace
+
+void require_memory() {
+  constexpr size_t enough = size_t{32} << 20;  // of addresses, not of memory; several times what the generated code takes
+  void* volatile probe = std::malloc(enough);
+  if (!probe) throw std::bad_alloc();
+  std::free(probe);
+}
 
 const dnnl::engine& cpu() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);

@@ -13,6 +13,9 @@ namespace quern::onednn {
 
 const dnnl::engine& cpu();
 
+// Throws std::bad_alloc where there is no room for making a primitive: oneDNN 2.6 does not look at what malloc gives it and crashes.
+void require_memory();
+
 // Memory of one argument of the primitive.
 struct Argument {
   enum class From { input, output, fixed, workspace };

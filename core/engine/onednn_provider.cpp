@@ -25,6 +25,7 @@ class OnednnProvider final : public Provider {
     const auto fused = onednn::read_fused(request.graph, request.members);
     if (!fused) return std::nullopt;
     const std::string& op = request.graph.node(request.members[0]).op;
+    onednn::require_memory();
     try {
       if (op == "Conv") {
         if (auto depthwise = onednn::prepare_depthwise(request, *fused)) return depthwise;

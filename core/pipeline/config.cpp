@@ -45,10 +45,11 @@ json::array default_pipeline() {
 // One --set: walks down the path, making mappings on the way, and puts the value there.
 void apply_set(Document& document, const std::string& text) {
   const size_t equals = text.find('=');
-  const std::string source = "--set " + text;
+  const std::string source = "--set " + (text.size() > 200 ? text.substr(0, 197) + "..." : text);
   const auto bad = [&](const std::string& message) { return Error(ErrorCode::usage, message).at_file(source); };
   if (equals == std::string::npos || equals == 0) throw bad("should be key.path=value, for example target.preset=performance");
   const auto parts = split_key(text.substr(0, equals));
+  if (parts.size() > static_cast<size_t>(yaml_depth_limit)) throw bad(fmt::format("has a key of {} parts; nothing lies deeper than {} levels", parts.size(), yaml_depth_limit));
   json::value value;
   if (equals + 1 < text.size()) value = parse_yaml(text.substr(equals + 1), source).value;
   json::value* at = &document.value;

@@ -52,6 +52,8 @@ struct GraphView::Calls {
       const auto roles = roles_of(of(self).node_at(node));
       for (size_t i = 0; i < roles.size(); ++i)
         if (roles[i] == view(role)) return static_cast<int32_t>(i);
+    } catch (const std::bad_alloc&) {
+      of(self).starved_ = true;  // no status can be given here; the stage is not believed afterwards
     } catch (...) {  // no such node, then no such slot
     }
     return -1;
@@ -360,6 +362,7 @@ void GraphView::plan(const StageHandle& stage, const json::object& parameters, S
   quern_status* status = stage.table->plan(stage.table->self, str_of(text), &table_, &sink);
   planning_ = false;
   throw_if_failed(status, stage.plugin, fmt::format("planning the stage '{}'", stage.name));
+  if (starved_) throw std::bad_alloc();
 }
 
 void GraphView::run(const StageHandle& stage, const json::object& parameters, const StatisticsSet& statistics, std::vector<StageLine>& lines,
@@ -379,6 +382,7 @@ void GraphView::run(const StageHandle& stage, const json::object& parameters, co
     log::warning("the stage '{}' left a transaction open; its last change was undone", stage.name);
   }
   throw_if_failed(status, stage.plugin, fmt::format("running the stage '{}'", stage.name));
+  if (starved_) throw std::bad_alloc();
 }
 
 }  // namespace quern

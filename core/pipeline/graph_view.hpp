@@ -52,6 +52,7 @@ class GraphView {
   std::string stage_;
   bool planning_ = false;
   bool open_ = false;
+  bool starved_ = false;  // memory ran out where no status could be given
   std::vector<Undo> undo_;
 
   // Kept for the caller of a table function, until its next call.

@@ -53,8 +53,8 @@ Progress::Stage::~Stage() {
   if (!owner_) return;
   std::lock_guard lock(owner_->mutex_);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  owner_->seconds_.emplace_back(name_, seconds);
   try {
+    owner_->seconds_.emplace_back(name_, seconds);
     show(true);
   } catch (...) {  // a progress line is not worth an error
   }

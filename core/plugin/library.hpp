@@ -1,5 +1,7 @@
 // Loading a plugin into the process: Boost.DLL, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE, once per file, for ever.
 #pragma once
+#include <new>
+
 #include "core/plugin/host.hpp"
 #include "core/plugin/manifest.hpp"
 
@@ -21,6 +23,8 @@ void call_plugin(const std::string& plugin, const std::string& doing, F&& call) 
   quern_status* status = nullptr;
   try {
     status = call();
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (...) {
     status = new_status(QUERN_INTERNAL, "it let an exception cross the plugin interface");
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <new>
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
@@ -30,6 +31,7 @@ struct PluginRegistry::State {
       e.listing.state = PluginState::loaded;
       return plugin;
     } catch (const Error& error) {
+      if (error.code() == ErrorCode::memory) throw;
       e.listing.state = PluginState::rejected;
       e.listing.reason = error.message();
       throw;
@@ -105,7 +107,10 @@ PluginRegistry::PluginRegistry(const PluginOptions& options) : state_(std::make_
         l.state = PluginState::usable;
         if (!m.targets.empty()) target_at.emplace(m.targets[0], l.path);
       }
+    } catch (const std::bad_alloc&) {  // says nothing about the plugin
+      throw;
     } catch (const Error& error) {
+      if (error.code() == ErrorCode::memory) throw;
       l.state = PluginState::rejected;
       l.reason = error.message();
       if (!error.hint_text().empty()) l.reason += " (" + error.hint_text() + ")";
@@ -175,6 +180,7 @@ std::vector<EstimatorHandle> PluginRegistry::estimators() {
         out.try_emplace(handle.name, handle);
       }
     } catch (const Error& error) {
+      if (error.code() == ErrorCode::memory) throw;
       log::warning("{}", error.what());
     }
   }
@@ -195,6 +201,7 @@ std::vector<StageHandle> PluginRegistry::stages() {
         out.try_emplace(handle.name, handle);
       }
     } catch (const Error& error) {
+      if (error.code() == ErrorCode::memory) throw;
       log::warning("{}", error.what());
     }
   }

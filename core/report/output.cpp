@@ -21,12 +21,14 @@ void refuse_to_overwrite(const fs::path& folder) {
 OutputFolder::OutputFolder(const fs::path& folder) {
   final_ = fs::absolute(folder).lexically_normal();
   if (!final_.has_filename()) final_ = final_.parent_path();
-  refuse_to_overwrite(final_);
   std::error_code ignored;
-  for (fs::path p = final_.parent_path(); !p.empty() && !fs::exists(p, ignored); p = p.parent_path()) created_.push_back(p);
+  for (fs::path p = final_.parent_path(); !p.empty() && !fs::exists(p, ignored); p = p.parent_path())
+    if (!fs::exists(fs::symlink_status(p, ignored))) created_.push_back(p);  // a link that leads nowhere is not ours
   try {
-    staged_ = std::make_unique<StagedFolder>(final_);
+    staged_ = std::make_unique<StagedFolder>(final_);  // first puts in order what a killed run has left
+    refuse_to_overwrite(final_);
   } catch (...) {
+    staged_.reset();
     for (const auto& p : created_) fs::remove(p, ignored);
     throw;
   }
@@ -40,6 +42,7 @@ OutputFolder::~OutputFolder() {
 }
 
 void OutputFolder::commit() {
+  refuse_to_overwrite(final_);  // somebody may have put a file there meanwhile
   staged_->commit();
   done_ = true;
 }
@@ -54,11 +57,19 @@ void write_output(const Config& config, const RunResult& r, OutputFolder& folder
   qdq.metadata["quern.model_sha256"] = r.model_digest;
   ExportOptions options;
   options.producer_version = version();
-  write_file(folder.path() / "model.onnx", export_onnx(qdq, options));
-  write_package(r.integer, folder.path() / "package");
-  write_file(folder.path() / "report.json", to_text(report_json(config, r)));
+  const std::string model = export_onnx(qdq, options), report = to_text(report_json(config, r));
   // As seen from where the folder will lie, not from where it lies for the moment.
-  write_file(folder.path() / "effective.yaml", effective_yaml(config, folder.final_path()));
+  const std::string effective = effective_yaml(config, folder.final_path());
+  const fs::path& staging = folder.path();
+  try {
+    write_file(staging / "model.onnx", model);
+    write_package(r.integer, staging / "package");
+    write_file(staging / "report.json", report);
+    write_file(staging / "effective.yaml", effective);
+  } catch (Error& e) {  // names the place that the user knows
+    if (e.file().starts_with(staging.string())) e.set_file(folder.final_path().string() + e.file().substr(staging.string().size()));
+    throw;
+  }
   folder.commit();
 }
 

@@ -4,7 +4,21 @@
 
 #include <algorithm>
 
+#include <memory>
+#include <new>
+#include <set>
+#include <string>
+
 #define VALIJSON_USE_EXCEPTIONS 1
+// valijson asks for memory with `new (std::nothrow)` and does not look whether it got any. In the two headers where it does so, the
+// word stands for the kind that throws.
+namespace std { inline constexpr struct quern_throwing_t {} quern_throwing; }
+void* operator new(std::size_t size, const std::quern_throwing_t&) { return ::operator new(size); }
+#define nothrow quern_throwing
+#include <valijson/internal/custom_allocator.hpp>
+#include <valijson/subschema.hpp>
+#undef nothrow
+
 #include <valijson/adapters/boost_json_adapter.hpp>
 #include <valijson/schema.hpp>
 #include <valijson/schema_parser.hpp>
@@ -287,6 +301,8 @@ std::optional<JsonProblem> find_problem(const json::value& value, std::string_vi
     }
     return best;
   } catch (const Error&) {
+    throw;
+  } catch (const std::bad_alloc&) {
     throw;
   } catch (const std::exception& e) {
     throw Error(ErrorCode::internal, fmt::format("the schema can't be used: {}", e.what()));

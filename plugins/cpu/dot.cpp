@@ -103,6 +103,7 @@ Dot::Dot(const DotSpec& spec, Engine engine) : spec_(spec) {
 }
 
 void Dot::use_onednn() {
+  require_memory();
   const ThreadScope threads(spec_.threads);
   Attempt best = attempt(1);
   if (spec_.groups > 1 && (best.merge == 0 || is_slow(best.implementation))) {

@@ -2,11 +2,21 @@
 
 #include <omp.h>
 
+#include <cstdlib>
+#include <new>
+
 namespace quern_cpu {
 
 const dnnl::engine& cpu_engine() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   return engine;
+}
+
+void require_memory() {
+  constexpr size_t enough = size_t{32} << 20;  // of addresses, not of memory; several times what the generated code takes
+  void* volatile probe = std::malloc(enough);
+  if (!probe) throw std::bad_alloc();
+  std::free(probe);
 }
 
 ThreadScope::ThreadScope(uint32_t threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads < 1 ? 1 : static_cast<int>(threads)); }

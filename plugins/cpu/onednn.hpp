@@ -6,6 +6,9 @@ namespace quern_cpu {
 
 const dnnl::engine& cpu_engine();
 
+// Throws std::bad_alloc where there is no room for making a primitive: oneDNN 2.6 does not look at what malloc gives it and crashes.
+void require_memory();
+
 // oneDNN takes the number of threads from OpenMP's setting of the calling thread, at creation and at execution.
 class ThreadScope {
  public:

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <new>
 
 #include "plugins/cpu/dot.hpp"
 
@@ -126,6 +127,8 @@ bool self_check(Isa isa, std::string& reason) {
       try {
         if (agrees(s, random)) continue;
         reason = std::string(c.what) + " gave another result";
+      } catch (const std::bad_alloc&) {  // says nothing about the kernels
+        throw;
       } catch (const std::exception& e) {
         reason = std::string(c.what) + ": " + e.what();
       }

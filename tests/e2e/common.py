@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -35,14 +36,15 @@ def quern(*arguments, env=None, timeout=240, **more):
 
 
 def tree(folder):
-    """Every path below, files with their digest."""
+    """Every path below, files with their digest, links with where they lead."""
     out = {}
     for path, folders, files in os.walk(folder):
-        for name in folders:
-            out[os.path.relpath(os.path.join(path, name), folder)] = None
-        for name in files:
+        for name in [*folders, *files]:
             file = os.path.join(path, name)
-            out[os.path.relpath(file, folder)] = hashlib.sha256(read(file)).hexdigest()
+            mode = os.lstat(file).st_mode
+            out[os.path.relpath(file, folder)] = (
+                os.readlink(file) if stat.S_ISLNK(mode) else None if stat.S_ISDIR(mode) else
+                hashlib.sha256(read(file)).hexdigest() if stat.S_ISREG(mode) else f"mode {mode:o}")
     return out
 
 

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM at any moment: exit code 130, the output folder absent or whole, an earlier result kept, nothing else."""
+"""Ctrl-C and SIGTERM at any moment: exit code 130, the output folder absent or whole, an earlier result kept, nothing else.
+QUERN_INTERRUPTS: how many moments of the short run (default 100)."""
 import os
 import random
 import signal
@@ -61,6 +62,81 @@ class Interrupt(common.Case):
         print(f"{duration:.2f} s; exit codes: {codes}")
         self.assertIn(130, codes)
         self.ok("verify", self.quantize(self.config, out), "--samples", "2")
+
+    def test_a_hundred_moments(self):
+        """Of the short example, from the start of the process to beyond its end; half of them with an earlier result of another seed."""
+        few = ["--set", "data.calibration.samples=30", "--set", "data.evaluation.samples=30"]
+        results = {}
+        for seed in (1, 2):
+            out = self.quantize(common.CONFIG, self.at(f"seed{seed}", "out"), "--set", f"seed={seed}", *few)
+            results[seed] = self.content(out)
+        duration = 0
+        for _ in range(3):
+            begin = time.monotonic()
+            self.quantize(common.CONFIG, self.at("timed"), "--threads", "1", *few)
+            duration = max(duration, time.monotonic() - begin)
+        chance, tally = random.Random(11), {}
+        count = int(os.environ.get("QUERN_INTERRUPTS", "100"))
+        for moment in range(count):
+            place, kind = self.at("place"), signal.SIGINT if chance.random() < 0.5 else signal.SIGTERM
+            out, keep, threads = os.path.join(place, "out"), moment % 2 == 0, 1 + moment // 2 % 2
+            subprocess.run(["rm", "-rf", place], check=True)
+            if keep:
+                os.mkdir(place)
+                subprocess.run(["cp", "-r", self.at("seed1", "out"), out], check=True)
+            process = subprocess.Popen([common.QUERN, "quantize", common.CONFIG, "-o", out, "--threads", str(threads), "--set", "seed=2", *few], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=common.environment())
+            # A quarter within the last part, where results are written and put into place.
+            part = chance.random()
+            time.sleep(duration * (1.1 * part if moment % 4 else 0.7 + 0.4 * part))
+            process.send_signal(kind)
+            words = process.stderr.read().decode()
+            process.stderr.close()
+            code = process.wait(timeout=30)
+            tally[code] = tally.get(code, 0) + 1
+            what = f"moment {moment}, {threads} threads: code {code}\n{words}"
+            # -2, -15: before main() the loader is at work, and a signal does what it does to any program.
+            self.assertIn(code, (0, 130, -kind), what)
+            if code == -kind:
+                self.assertEqual(words, "", what)
+            if code == 130:
+                self.assertEqual(words.count("quern: interrupted"), 1, what)
+            if code == 0:
+                self.assertEqual(os.listdir(place), ["out"], what)
+                self.assertEqual(self.content(out), results[2], what)
+            elif keep:
+                self.assertEqual(os.listdir(place), ["out"], what)
+                self.assertEqual(self.content(out), results[1], what)
+            else:
+                self.assertFalse(os.path.exists(place), what)
+        print(f"{duration:.2f} s a run; exit codes: {tally}")
+        self.assertGreater(tally.get(130, 0), count // 5)
+
+    def content(self, out):
+        """What does not differ between two runs, and that there is nothing beside it."""
+        tree = common.tree(out)
+        self.assertEqual(sorted(tree), common.RESULT)
+        report = common.read_json(os.path.join(out, "report.json"))
+        report.pop("timing")
+        effective = [line for line in common.read(os.path.join(out, "effective.yaml")).decode().splitlines() if not line.startswith("threads:")]
+        tree.update({"report.json": report, "effective.yaml": effective})
+        return tree
+
+    def test_two_signals(self):
+        """The second does not wait, and what it leaves is put in order by the next run."""
+        self.prepare()
+        process, _ = self.start()
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        process.stderr.read()
+        self.assertEqual(process.wait(timeout=30), 130)
+        for path, folders, _ in os.walk(self.at("place")):
+            for name in folders:
+                if name.endswith(".partial"):
+                    os.utime(os.path.join(path, name), (1, 1))  # a new one might still be at work
+        self.quantize(self.config, self.at("place", "out"), "--threads", "1")
+        self.assertEqual(sorted(common.tree(self.at("place", "out"))), common.RESULT)
+        self.nothing_half_written(self.folder)
 
     def test_stops_soon(self):
         self.prepare()
