@@ -7,6 +7,7 @@
 #include "plugins/cpu/derive.hpp"
 #include "plugins/cpu/numbers.hpp"
 #include "plugins/cpu/strided.hpp"
+#include "plugins/cpu/turn.hpp"
 
 namespace quern_cpu {
 namespace {
@@ -111,8 +112,34 @@ class MoveKernel : public Kernel {
 
  private:
   void copy(const uint8_t* from, const Dims& from_strides, void* to, const Dims& dims, const Dims& to_strides) const {
+    if (!writer_.mapped && turned(from, from_strides, static_cast<uint8_t*>(to), dims, to_strides)) return;
     for_rows(dims, to_strides, {from_strides}, threads_,
              [&](int64_t o, const int64_t* i, int64_t n, int64_t step, const int64_t* steps) { writer_.row(from + i[0], steps[0], to, o, step, n); });
+  }
+
+  // The innermost axes of the two sides differ, and each is dense on its own side: done in blocks.
+  bool turned(const uint8_t* from, const Dims& from_strides, uint8_t* to, const Dims& dims, const Dims& to_strides) const {
+    const Walk w = make_walk(dims, to_strides, {from_strides});
+    if (w.dims.size() < 2) return false;
+    const size_t c = w.dims.size() - 1, r = c - 1;  // axes: rows of the output, and along them
+    if (w.out[c] != 1 || w.in[0][r] != 1 || w.in[0][c] < w.dims[r] || w.dims[r] < 2 || w.dims[c] < 2) return false;
+    int64_t blocks = 1;
+    for (size_t a = 0; a < r; ++a) blocks *= w.dims[a];
+    // Strips of 64 rows: as many pieces as that makes, whatever the threads.
+    const int64_t strips = (w.dims[r] + 63) / 64;
+    for_pieces(blocks * strips, blocks * w.dims[r] * w.dims[c] < 65536 ? 1 : threads_, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        int64_t rest = i / strips, o = 0, at = 0;
+        for (size_t a = r; a-- > 0;) {
+          o += rest % w.dims[a] * w.out[a];
+          at += rest % w.dims[a] * w.in[0][a];
+          rest /= w.dims[a];
+        }
+        const int64_t row = i % strips * 64, rows = std::min<int64_t>(64, w.dims[r] - row);
+        turn_codes(from + at + row, w.in[0][c], to + o + row * w.out[r], w.out[r], rows, w.dims[c]);
+      }
+    });
+    return true;
   }
 
   uint32_t threads_;

@@ -10,6 +10,7 @@
 #include "plugins/cpu/rows.hpp"
 #include "plugins/cpu/self_check.hpp"
 #include "plugins/cpu/strided.hpp"
+#include "plugins/cpu/turn.hpp"
 
 namespace {
 
@@ -96,13 +97,10 @@ void row(benchmark::State& state, const std::string& what, const quern_cpu::Rows
 }
 
 void turn(benchmark::State& state, bool to_last) {
-  const quern_cpu::Dims dims{1, 64, 56, 56}, rows = quern_cpu::row_major_strides(dims), last{64 * 56 * 56, 1, 56 * 64, 64};
   auto in = random_bytes(64 * 56 * 56), out = in;
+  const int64_t rows = to_last ? 56 * 56 : 64, columns = to_last ? 64 : 56 * 56;
   for (auto _ : state) {
-    quern_cpu::for_rows(dims, to_last ? last : rows, {to_last ? rows : last}, 1,
-                        [&](int64_t o, const int64_t* i, int64_t n, int64_t step, const int64_t* steps) {
-                          for (int64_t k = 0; k < n; ++k) out[static_cast<size_t>(o + k * step)] = in[static_cast<size_t>(i[0] + k * steps[0])];
-                        });
+    quern_cpu::turn_codes(in.data(), rows, out.data(), columns, rows, columns);
     benchmark::ClobberMemory();
   }
   state.counters["GB/s"] = benchmark::Counter(2.0 * 64 * 56 * 56 * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
