@@ -12,9 +12,9 @@ int64_t product(const Dims& dims, size_t from) {
   return n;
 }
 
-// Multiply-accumulates by complete shapes; 0 for what is no product of matrices.
-int64_t macs_of_step(const Node& node, const std::vector<Dims>& in, const Dims& out) {
-  if (const auto* unit = dynamic_cast<const IntegerUnit*>(node.payload.get())) return unit->macs_per_sample * (out.empty() ? 1 : out[0]);
+// Multiply-accumulates by complete shapes; 0 for what is no product of matrices. `batch`: samples of the run, as units count by sample.
+int64_t macs_of_step(const Node& node, const std::vector<Dims>& in, const Dims& out, int64_t batch) {
+  if (const auto* unit = dynamic_cast<const IntegerUnit*>(node.payload.get())) return unit->macs_per_sample * batch;
   if (in.size() < 2) return 0;
   if (node.op == "Conv") return product(out, 0) * product(in[1], 1);
   if (node.op == "ConvTranspose") return product(in[0], 0) * product(in[1], 1);
@@ -30,6 +30,7 @@ int64_t macs_of_step(const Node& node, const std::vector<Dims>& in, const Dims& 
 PlanInfo Plan::info(const Graph& graph) const {
   PlanInfo info{.steps = {}, .arena_bytes = arena_bytes, .workspace_bytes = workspace_bytes, .reorders = reorders};
   const auto dims_of = [&](ValueId v) { return v == no_value ? Dims{} : table_.dims[static_cast<size_t>(v)].value_or(Dims{}); };
+  const int64_t batch = input_dims.empty() || input_dims[0].empty() ? 1 : input_dims[0][0];
   for (const Step& step : steps) {
     PlanStep out;
     out.node = graph.node(step.members[0]).name;
@@ -42,7 +43,7 @@ PlanInfo Plan::info(const Graph& graph) const {
       out.members.push_back(node.name);
       std::vector<Dims> in;
       for (ValueId v : node.inputs) in.push_back(dims_of(v));
-      if (!node.outputs.empty() && step.kernel) out.macs += macs_of_step(node, in, dims_of(node.outputs[0]));
+      if (!node.outputs.empty() && step.kernel) out.macs += macs_of_step(node, in, dims_of(node.outputs[0]), batch);
     }
     for (const BufferCopy& copy : step.copies) {
       const Buffer &from = buffers[static_cast<size_t>(copy.from)], &to = buffers[static_cast<size_t>(copy.to)];

@@ -80,8 +80,9 @@ class MoveKernel : public Kernel {
     // Between two shapes whose memory is in another order than their elements there is no common walk.
     twice_ = !in_place_ && order_.empty() && in != out && in.size() >= 3 && out.size() >= 3;
     bytes_ = static_cast<uint64_t>(count_of(in));
-    // What comes next is most likely a convolution, unless the order was turned to channels last by name.
-    const bool images = out.size() == 4 && order_ != Dims{0, 2, 3, 1};
+    // What comes next is most likely a convolution where channels come to the front, or a flat tensor gets the shape of an image. Any other
+    // order of axes, and what is squeezed to four of them, goes to matrix products (attention), which want rows.
+    const bool images = out.size() == 4 && (order_.empty() ? kind_ != "Squeeze" : order_ == Dims{0, 3, 1, 2});
     out_layout_ = images ? QUERN_LAYOUT_CHANNELS_LAST : QUERN_LAYOUT_ROW_MAJOR;
   }
 

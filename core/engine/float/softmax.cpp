@@ -3,6 +3,7 @@
 //
 // A line is computed the same way wherever its elements lie: largest element, e^(x - largest) by the array exponential, the
 // sum in double in the pattern of rows.hpp, one division.
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -64,6 +65,24 @@ void line(Kind kind, const T* x, T* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] *= factor;
 }
 
+// Dense lines behind one another: what line() does to each, but the exponentials of several in one call.
+template <class T>
+void softmax_lines(const T* x, T* y, int64_t lines, int64_t n) {
+  const int64_t together = std::max<int64_t>(1, 1024 / n);
+  for (int64_t l = 0; l < lines; l += together) {
+    const int64_t m = std::min(together, lines - l);
+    for (int64_t k = l; k < l + m; ++k) {
+      const T top = largest(x + k * n, n);
+      for (int64_t i = k * n; i < (k + 1) * n; ++i) y[i] = x[i] - top;
+    }
+    exponentials(y + l * n, y + l * n, m * n, T{0});
+    for (int64_t k = l; k < l + m; ++k) {
+      const T factor = static_cast<T>(1.0 / sum_row(y + k * n, n));
+      for (int64_t i = k * n; i < (k + 1) * n; ++i) y[i] *= factor;
+    }
+  }
+}
+
 // One axis, any strides: lines that are not dense go through a buffer, eight neighbours at a time where they are adjacent.
 template <class T>
 void along(Kind kind, const TensorView& in, const TensorView& out, size_t axis) {
@@ -76,6 +95,10 @@ void along(Kind kind, const TensorView& in, const TensorView& out, size_t axis) 
   if (step_in == 1 && step_out == 1) {
     const size_t last = nest.rank - 1;
     for_rows(nest, last, [&](const auto& at) {
+      if (kind == Kind::softmax && nest.stride[1][last] == n && nest.stride[0][last] == n) {
+        softmax_lines(in.as<const T>() + at[1], out.as<T>() + at[0], nest.size[last], n);
+        return;
+      }
       for (int64_t i = 0; i < nest.size[last]; ++i)
         line(kind, in.as<const T>() + at[1] + i * nest.stride[1][last], out.as<T>() + at[0] + i * nest.stride[0][last], n);
     });
