@@ -123,6 +123,16 @@ std::vector<Line> own_lines() {
   lines.push_back({"OneHot", 11, {codes(DType::s64, {512}, 256), count(256), weights({2})}, {}, "_512x256"});
   lines.push_back({"TopK", 11, {x({128, 1000}), ints({5})}, {}, "_5_of_1000", Layout::row_major, 2});
   lines.push_back({"ReverseSequence", 10, {x({64, 16, 196}), codes(DType::s64, {16}, 64, true)}});
+  // Recurrent: one step of a wide layer, a sequence of small ones.
+  lines.push_back({"LSTM", 14, {x({1, 1, 257}), weights({1, 512, 257}), weights({1, 512, 128}), weights({1, 1024})}, {{"hidden_size", int64_t{128}}},
+                   "_1_step_257_128", Layout::row_major, 1, 4 * (257 + 128)});
+  lines.push_back({"LSTM", 14, {x({64, 1, 128}), weights({1, 512, 128}), weights({1, 512, 128}), weights({1, 1024})}, {{"hidden_size", int64_t{128}}},
+                   "_64_steps_128_128", Layout::row_major, 1, 4 * 256});
+  lines.push_back({"GRU", 14, {x({26, 1, 48}), weights({1, 192, 48}), weights({1, 192, 64}), weights({1, 384})},
+                   {{"hidden_size", int64_t{64}}, {"linear_before_reset", int64_t{1}}}, "_26_steps_48_64", Layout::row_major, 1, 3 * 112});
+  lines.push_back({"RNN", 14, {x({26, 1, 48}), weights({1, 64, 48}), weights({1, 64, 64})}, {{"hidden_size", int64_t{64}}}, "_26_steps_48_64",
+                   Layout::row_major, 1, 112});
+  lines.push_back({"Einsum", 12, {x({4, 32, 64}), x({4, 64, 32})}, {{"equation", std::string("bij,bjk->bik")}}, "_4x32x64x32", Layout::row_major, 1, 64});
   // Integers in ONNX's way.
   lines.push_back({"QuantizeLinear", 13, {x(a), number(0.05), codes(DType::u8, {}, 1, true)}});
   lines.push_back({"DequantizeLinear", 13, {codes(DType::u8, a, 256), number(0.05), codes(DType::u8, {}, 1, true)}});

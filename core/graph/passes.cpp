@@ -66,6 +66,7 @@ std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& eval
   using Pass = std::pair<const char*, std::function<int64_t()>>;
   const std::vector<Pass> passes{
       {"inline_constant_branches", [&] { return inline_constant_branches(graph); }},
+      {"expand_einsums", [&] { return expand_einsums(graph); }},
       {"fold_constants", [&] { return fold_constants(graph, evaluate); }},
       {"simplify_reshapes", [&] { return simplify_reshapes(graph); }},
       {"remove_identities", [&] { return remove_identities(graph); }},

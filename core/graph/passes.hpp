@@ -22,6 +22,9 @@ int64_t simplify_reshapes(Graph& graph);
 int64_t move_transposes(Graph& graph);
 // An If whose condition is a constant is replaced by the nodes of the branch it takes.
 int64_t inline_constant_branches(Graph& graph);
+// Einsum as Transpose, Reshape, ReduceSum, MatMul and Mul, where no operand has a label twice and the sizes it needs are known
+// (canonicalize: before fold_constants).
+int64_t expand_einsums(Graph& graph);
 int64_t fold_constants(Graph& graph, const ConstantEvaluator& evaluate);  // incl. Constant, Shape of known shapes
 // BatchNormalization, or a Mul or Div by a constant per channel, into the Conv, ConvTranspose, Gemm or MatMul before it (single
 // consumer), in double.
