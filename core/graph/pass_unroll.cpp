@@ -178,7 +178,10 @@ class Unroller {
   // A product with a constant, and its bias.
   ValueId product(ValueId in, ValueId weights, ValueId bias) {
     const ValueId p = op("MatMul", {in, weights}, {}, false);
-    return bias == no_value ? p : op("Add", {p, bias}, {}, false);
+    if (bias == no_value) return p;
+    const ValueId sum = op("Add", {p, bias}, {}, false);
+    out_.biases.insert(g_.node(g_.value(sum).producer).name);
+    return sum;
   }
 
   // ---- cells -------------------------------------------------------------------------------------------------------------

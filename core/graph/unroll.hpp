@@ -21,6 +21,7 @@ inline constexpr int64_t unroll_limit = 64;  // steps times directions
 struct Unrolling {
   int64_t unrolled = 0;
   std::set<std::string> cells;             // names of element-wise and moving nodes, not of products and their biases
+  std::set<std::string> biases;            // names of the Adds of constants right after products
   std::map<std::string, std::string> kept;  // name of a recurrent node -> why it was not unrolled
 };
 

@@ -39,14 +39,22 @@ Unrolling unroll_for_target(Graph& graph, const Rules& rules, const PlacementOpt
 }
 
 Placement place_unrolled(const Graph& graph, const Rules& rules, PlacementOptions options, const Unrolling& unrolling) {
-  std::vector<std::string> mine;
-  for (NodeId id : graph.order())
-    if (unrolling.cells.count(graph.node(id).name)) mine.push_back(graph.node(id).name);
-  options.ignored_nodes.insert(options.ignored_nodes.end(), mine.begin(), mine.end());
-  Placement placement = place(graph, rules, options);
+  std::set<std::string> cells = unrolling.cells;
+  const auto place_with = [&] {
+    PlacementOptions all = options;
+    for (NodeId id : graph.order())
+      if (cells.count(graph.node(id).name)) all.ignored_nodes.push_back(graph.node(id).name);
+    return place(graph, rules, all);
+  };
+  Placement placement = place_with();
+  // A bias that no kernel takes in would be added to the product in 8 bits: it stays float as well.
+  const size_t before = cells.size();
+  for (const PlacedUnit& u : placement.units)
+    if (const std::string& first = graph.node(u.members.front()).name; unrolling.biases.count(first)) cells.insert(first);
+  if (cells.size() > before) placement = place_with();
   for (FloatNode& f : placement.floats) {
     const Node& node = graph.node(f.node);
-    if (unrolling.cells.count(node.name))
+    if (cells.count(node.name))
       f.reason = fmt::format("between the matrix products of the recurrent node '{}': gates and states stay float", node.origin.empty() ? node.name : node.origin[0]);
     else if (const auto it = unrolling.kept.find(node.name); it != unrolling.kept.end())
       f.reason = fmt::format("{} is not unrolled: {}", node.op, it->second);

@@ -49,6 +49,15 @@ Merged Solver::merge(ValueId v) const {
   return m;
 }
 
+bool Solver::gains_nothing(const Draft& d) const {
+  return std::all_of(d.configs.begin(), d.configs.end(), [&](const ConfigDraft& c) {
+    const auto it = c_.rules.contracts.find(c.config->contract);
+    if (it == c_.rules.contracts.end()) return false;
+    const KernelForm form = it->second->form;
+    return (form == KernelForm::elementwise2 && !c_.is_output[static_cast<size_t>(d.output)]) || (form == KernelForm::move && !c.float_output);
+  });
+}
+
 void Solver::decide(int index) {
   const Draft& d = draft(index);
   State& s = state(index);
@@ -63,6 +72,9 @@ void Solver::decide(int index) {
   } else if (!fit.empty()) {
     s.output = fit;
     s.demands_fit = true;
+  } else if (!wanted && !c_.pinned[y] && c_.rules.op_outputs != "always" && gains_nothing(d)) {
+    give_up(index, fmt::format("{} is left in float: nothing integer consumes its output", g_.node(d.members[0]).op));
+    return;
   } else if (!own.empty() && (c_.pinned[y] || c_.rules.op_outputs == "always" || !d.float_output())) {
     s.output = own;
     s.reason = c_.pinned[y] ? "output pinned by the configuration"

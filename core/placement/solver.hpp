@@ -54,6 +54,9 @@ class Solver {
   // Uses of v's data that want floats, and v's being an output of the model.
   bool has_float_use(ValueId v) const;
   Merged merge(ValueId v) const;  // the largest group of demands at v that has a type in common
+  // Where no integer consumer reads it: its operands would be rounded to 8 bits only for a float node (the sum of two products
+  // before a gate), or for a copy (states that go to the caller in a Concat).
+  bool gains_nothing(const Draft& draft) const;
   void decide(int index);  // whether the draft that ends a chain runs as integers
   int axis_of(const OperandDraft& o) const;
   void give_up(int index, const std::string& reason);
