@@ -22,6 +22,7 @@ import numpy as np
 
 import contestants
 import networks
+import scaling
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = networks.ROOT
@@ -137,6 +138,7 @@ def main():
     parser.add_argument("--requantize", action="store_true", help="make Quern's packages again")
     parser.add_argument("--quern", default=os.path.join(ROOT, "build", "release", "bin", "quern"))
     parser.add_argument("--work", default=os.path.join(ROOT, "build", "speed"))
+    parser.add_argument("--scaling", action="store_true", help="what --threads threads bring, of Quern alone (scaling.py)")
     parser.add_argument("--out")
     parser.add_argument("--json")
     options = parser.parse_args()
@@ -151,6 +153,9 @@ def main():
         print(line, flush=True)
         lines.append(line)
 
+    if options.scaling:
+        scaling.table([n for n in networks.load(options.work) if not options.networks or n.name in options.networks], quantized, options, say)
+        return
     import onnxruntime
     import openvino
     say(f"{cpu_name()}, core {','.join(map(str, cores))}; {options.threads} thread{'s' if options.threads > 1 else ''}; {options.clock} clock; {options.rounds} rounds of about "

@@ -1,9 +1,12 @@
 #include "core/base/parallel.hpp"
 
 #include <gtest/gtest.h>
+#include <xmmintrin.h>
 
 #include <atomic>
+#include <mutex>
 #include <numeric>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -57,6 +60,42 @@ TEST(Parallel, CancelStops) {
   }
   EXPECT_FALSE(cancel_requested());
   throw_if_cancelled();
+}
+
+TEST(Parallel, ThreadsAreKept) {
+  std::set<std::thread::id> ids;
+  std::mutex mutex;
+  for (int call = 0; call < 200; ++call)
+    parallel_for(3, 3, [&](int64_t, int) {
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      std::lock_guard lock(mutex);
+      ids.insert(std::this_thread::get_id());
+    });
+  EXPECT_GE(ids.size(), 2u);
+  EXPECT_LE(ids.size(), 20u);  // 600 if each call started its own; other tests' helpers may be among them
+}
+
+TEST(Parallel, LoopsWithinLoopsAndFromManyThreads) {
+  std::atomic<int64_t> sum{0};
+  std::vector<std::thread> callers;
+  for (int c = 0; c < 4; ++c)
+    callers.emplace_back([&] {
+      for (int repeat = 0; repeat < 20; ++repeat)
+        parallel_for(5, 3, [&](int64_t i, int) { parallel_for(7, 2, [&](int64_t j, int) { sum += 10 * i + j; }); });
+    });
+  for (auto& t : callers) t.join();
+  EXPECT_EQ(sum, 4 * 20 * (7 * 10 * 10 + 5 * 21));
+}
+
+// A job that leaves another rounding mode in its thread changes nothing for the next one.
+TEST(Parallel, EveryJobBeginsWithItsCallersRoundingMode) {
+  const unsigned int usual = _mm_getcsr();
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    parallel_for(8, 4, [&](int64_t, int worker) { if (worker > 0) _mm_setcsr(usual | 0x6000); });
+    std::atomic<int> others{0};
+    parallel_for(8, 4, [&](int64_t, int) { others += (_mm_getcsr() & 0x6000) != (usual & 0x6000); });
+    EXPECT_EQ(others, 0);
+  }
 }
 
 TEST(Parallel, AtLeastOneCore) { EXPECT_GE(usable_cores(), 1); }
