@@ -1,7 +1,10 @@
-// Split and Gather as Slices: a unit of integers writes one tensor, and a Slice only moves what is there.
+// The forms that targets know: Split and Gather as Slices (a unit of integers writes one tensor, and a Slice only moves what is
+// there), the mean over an image as GlobalAveragePool.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
+#include <set>
 
 #include "core/graph/editor.hpp"
 #include "core/graph/passes.hpp"
@@ -117,7 +120,58 @@ bool gather(GraphEditor& edit, NodeId id) {
   return true;
 }
 
+// The mean over everything behind the channels is a pooling, which targets know.
+bool mean(GraphEditor& edit, NodeId id) {
+  Graph& g = edit.graph;
+  const Node n = g.node(id);
+  const Value& x = g.value(n.inputs.at(0));
+  if (!x.shape || x.shape->size() < 4 || n.outputs.size() != 1 || x.is_constant() || (x.dtype != DType::f32 && x.dtype != DType::f64)) return false;
+  const auto rank = static_cast<int64_t>(x.shape->size());
+  auto axes = n.integers("axes");
+  if (n.inputs.size() > 1 && n.inputs[1] != no_value) {
+    const Tensor* t = g.constant_input(n, 1);
+    if (!t || t->type() != DType::s64) return false;
+    axes = t->to_ints();
+  }
+  std::set<int64_t> over;
+  for (const int64_t a : axes) over.insert(a < 0 ? a + rank : a);
+  if (static_cast<int64_t>(over.size()) != rank - 2 || *over.begin() != 2 || *over.rbegin() != rank - 1) return false;
+  const bool keep = n.integer("keepdims", 1) != 0;
+  const DType type = x.dtype;
+  Dims pooled = *x.shape;
+  std::fill(pooled.begin() + 2, pooled.end(), 1);
+  edit.drop_inputs(id, 1);
+  Node& now = g.node(id);
+  now.op = "GlobalAveragePool";
+  now.since_version = 1;
+  now.attributes.clear();
+  if (keep) return true;
+  const ValueId out = n.outputs[0], inner = g.add_value(g.unique_name(g.value(out).name + ".pool"), type, pooled);
+  g.value(out).producer = no_node;
+  edit.set_output(id, 0, inner);
+  Node squeeze;
+  squeeze.name = g.unique_name(n.name + ".squeeze");
+  squeeze.op = "Squeeze";
+  squeeze.since_version = 13;
+  const std::vector<int64_t> where(over.begin(), over.end());
+  squeeze.inputs = {inner, g.add_constant(n.name + ".axes", Tensor::of<int64_t>({rank - 2}, where))};
+  squeeze.outputs = {out};
+  squeeze.origin = origin_of(n);
+  edit.add_node(std::move(squeeze));
+  return true;
+}
+
 }  // namespace
+
+int64_t means_to_pools(Graph& graph) {
+  int64_t changed = 0;
+  GraphEditor edit(graph);
+  for (NodeId id : graph.order()) {
+    const Node& n = graph.node(id);
+    if (is_ai(n, "ReduceMean") && !n.payload) changed += mean(edit, id);
+  }
+  return changed;
+}
 
 int64_t split_to_slices(Graph& graph) {
   int64_t changed = 0;

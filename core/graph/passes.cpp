@@ -77,6 +77,7 @@ std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& eval
       {"fold_batch_norms", [&] { return fold_batch_norms(graph); }},
       {"canonicalize_bias", [&] { return canonicalize_bias(graph); }},
       {"fold_scalars", [&] { return fold_scalars(graph); }},
+      {"means_to_pools", [&] { return means_to_pools(graph); }},
       {"remove_dead", [&] { return remove_dead(graph); }},
   };
   std::vector<PassReport> reports;

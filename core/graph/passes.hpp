@@ -41,6 +41,8 @@ int64_t recognize_normalizations(Graph& graph);
 // A Split becomes one Slice per used output, a Gather of one index or of neighbouring ones a Slice (and Squeeze), on float
 // tensors: nodes of one output that move elements.
 int64_t split_to_slices(Graph& graph);
+// ReduceMean over all axes behind the channels, of rank 4 or more -> GlobalAveragePool (and Squeeze).
+int64_t means_to_pools(Graph& graph);
 // Mul or Div by one number into the weights of a Conv, ConvTranspose, Gemm or MatMul before or behind it, over moves, sums with
 // constants and products with a second tensor.
 int64_t fold_scalars(Graph& graph);
@@ -48,7 +50,7 @@ int64_t remove_dead(Graph& graph);  // nodes and constants that reach no output
 
 // All of the above, in this order, until nothing changes: inline_constant_branches, fold_constants, simplify_reshapes,
 // remove_identities, recognize_activations, recognize_normalizations, split_to_slices, move_transposes, fold_batch_norms,
-// canonicalize_bias, fold_scalars, remove_dead. Shapes are inferred again after every change.
+// canonicalize_bias, fold_scalars, means_to_pools, remove_dead. Shapes are inferred again after every change.
 std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& evaluate);
 
 }  // namespace quern

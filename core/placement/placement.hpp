@@ -64,7 +64,9 @@ struct PlacementOptions {
 //   - a unit's output that an integer unit consumes gets a quantizer; float consumers of it read the dequantized integers;
 //   - an output that only float nodes or the caller take stays float where the config allows "f32" (output_quantizer -1);
 //   - consumers that agree on no type: the most agree on the value's quantizer, the others requantize on their branch;
-//   - a value that a float node or the caller makes is quantized for its integer uses only.
+//   - a value that a float node or the caller makes is quantized for its integer uses only;
+//   - a function of one tensor, a sum or product with a constant, or a Concat whose result only floats are read from stays float, where the
+//     quantizer before it would serve it alone.
 Placement place(const Graph& graph, const Rules& rules, const PlacementOptions& options = {});
 
 // The axis of a weight that a per-channel type runs along: axis 0 of the rules means the output channels (Conv 0,

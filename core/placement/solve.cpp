@@ -16,6 +16,20 @@ Solver::Solver(const Context& c, Drafts drafts) : c_(c), g_(c.graph), drafts_(st
   state_.resize(drafts_.list.size());
   last_of_.assign(g_.node_slots(), -1);
   for (size_t i = 0; i < drafts_.list.size(); ++i) last_of_[static_cast<size_t>(drafts_.list[i].members.back())] = static_cast<int>(i);
+  for (const Draft& d : drafts_.list) {  // producers come first
+    bool makes = !d.output_types().empty() && !c.forbidden[static_cast<size_t>(d.output)];
+    for (const auto& o : d.operands) {
+      if (!d.passthrough || !o.wanted) continue;
+      const int maker = maker_of(o.value);
+      makes = makes && maker >= 0 && makes_integers_[static_cast<size_t>(maker)];
+    }
+    makes_integers_.push_back(makes);
+  }
+}
+
+int Solver::maker_of(ValueId v) const {
+  const NodeId producer = g_.value(v).producer;
+  return producer == no_node ? -1 : last_of_[static_cast<size_t>(producer)];
 }
 
 Placement Solver::run() {

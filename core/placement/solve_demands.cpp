@@ -58,11 +58,38 @@ bool Solver::gains_nothing(const Draft& d) const {
   });
 }
 
+KernelForm Solver::form_of(const Draft& d) const { return c_.rules.contracts.at(d.configs.front().config->contract)->form; }
+
+// Whether integers here would only make the way to floats longer: nothing integer reads the result, and the one tensor it works on
+// is made for it alone, by a unit that can write floats or by moves. The quantizer before it would serve it alone.
+bool Solver::serves_floats_alone(int index) const {
+  const Draft& d = draft(index);
+  const auto y = static_cast<size_t>(d.output);
+  if (d.members.size() != 1 || !demands_[y].empty() || c_.pinned[y] || c_.rules.op_outputs == "always") return false;
+  if (!d.float_output()) return false;
+  size_t flows = 0;
+  for (const auto& o : d.operands) {
+    if (!o.wanted || g_.value(o.value).is_constant()) continue;
+    ++flows;
+    const auto v = static_cast<size_t>(o.value);
+    const int maker = maker_of(o.value);
+    if (c_.pinned[v] || maker < 0 || c_.uses[v].size() != 1 || c_.is_output[v]) return false;
+    const Draft& from = draft(maker);
+    if (!from.float_output() && !from.passthrough && form_of(from) != KernelForm::move) return false;
+  }
+  const KernelForm form = form_of(d);
+  return flows == 1 && (form == KernelForm::table || form == KernelForm::move || form == KernelForm::elementwise2);
+}
+
 void Solver::decide(int index) {
   const Draft& d = draft(index);
   State& s = state(index);
   const auto y = static_cast<size_t>(d.output);
   if (d.passthrough) { decide_passthrough(index); return; }
+  if (serves_floats_alone(index)) {
+    give_up(index, fmt::format("{} is left in float: only floats are read from its output, and integers before it would serve it alone", g_.node(d.members[0]).op));
+    return;
+  }
   const TypeSet own = d.output_types();
   const bool wanted = !demands_[y].empty();
   const TypeSet fit = wanted ? intersect(merge(d.output).types, own) : TypeSet{};
@@ -115,7 +142,8 @@ void Solver::decide_passthrough(int index) {
   const auto y = static_cast<size_t>(d.output);
   const auto stay = [&](const std::string& why) { give_up(index, fmt::format("{} is left in float: {}", g_.node(d.members[0]).op, why)); };
   if (demands_[y].empty()) { stay("nothing integer consumes its output"); return; }
-  if (has_float_use(d.output)) { stay("a float consumer takes its output too"); return; }
+  // Integers from a unit are moved for all, as a unit's own output would be read by all; floats are not rounded for a part.
+  if (has_float_use(d.output) && !makes_integers(index)) { stay("a float consumer takes its output too"); return; }
   if (c_.forbidden[y]) { stay("the configuration forbids a quantizer on its output"); return; }
   const Merged m = merge(d.output);
   const TypeSet types = intersect(m.types, d.carried_types());

@@ -60,6 +60,10 @@ class Solver {
   void decide(int index);  // whether the draft that ends a chain runs as integers
   int axis_of(const OperandDraft& o) const;
   void give_up(int index, const std::string& reason);
+  bool makes_integers(int index) const { return makes_integers_[static_cast<size_t>(index)] != 0; }
+  int maker_of(ValueId v) const;             // the draft that writes v, or -1
+  KernelForm form_of(const Draft& d) const;  // of its preferred config
+  bool serves_floats_alone(int index) const;
   void decide_passthrough(int index);
 
   // ---- forward ---------------------------------------------------------------------------------------------------
@@ -98,6 +102,7 @@ class Solver {
   Drafts drafts_;
   std::vector<std::vector<Demand>> demands_;  // by value
   std::vector<State> state_;                  // by draft
+  std::vector<char> makes_integers_;          // by draft: a unit that can write integers, or a move behind such
   std::vector<int> last_of_;                  // by node: the draft that ends there
   std::vector<int> main_, carried_;           // by value: its quantizer; the one it comes as integers in
   std::vector<Slot> slots_;

@@ -133,8 +133,7 @@ TEST(Passes, TransposesMeetAtAddConcatPadAndReduce) {
     ValueId m = b.op("ReduceMean", {b.op("Transpose", {b.input("x", {1, 3, 4, 5})}, {{"perm", back}})}, {{"axes", L{1, 2}}, {"keepdims", int64_t{0}}});
     Graph& g = b.done({m});
     canonicalize(g, {});
-    EXPECT_EQ(ops(g), "ReduceMean");
-    EXPECT_EQ(only(g, "ReduceMean").integers("axes"), (L{2, 3}));
+    EXPECT_EQ(ops(g), "GlobalAveragePool Squeeze");
     EXPECT_EQ(*g.value(g.outputs()[0]).shape, (Dims{1, 3}));
   }
   {

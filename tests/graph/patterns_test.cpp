@@ -347,6 +347,21 @@ TEST(Patterns, SplitsAndGathersBecomeSlices) {
   }
 }
 
+TEST(Patterns, MeansOfImagesArePools) {
+  for (const int64_t keep : {0, 1}) {
+    Net n;
+    const ValueId y = n.op("ReduceMean", {n.input({-1, 3, 4, 5})}, {{"axes", L{-1, 2}}, {"keepdims", keep}});
+    const std::string name = n.g.value(y).name;
+    const Graph r = rewritten(n.done({y}));
+    EXPECT_EQ(ops(r), keep ? "GlobalAveragePool" : "GlobalAveragePool Squeeze");
+    EXPECT_EQ(*r.value(r.find_value(name)).shape, keep ? (Dims{-1, 3, 1, 1}) : (Dims{-1, 3}));
+  }
+  Net n;
+  const ValueId x = n.input({2, 3, 4, 5});
+  const auto mean = [&](const L& axes) { return n.op("ReduceMean", {x}, {{"axes", axes}}); };
+  EXPECT_EQ(ops(rewritten(n.done({mean({2}), mean({1, 2, 3}), n.op("ReduceMean", {n.input({2, 3, 4}, "row")}, {{"axes", L{2}}})}))), "ReduceMean ReduceMean ReduceMean");
+}
+
 TEST(Patterns, FactorsGoIntoProjections) {
   // softmax(q k^T / sqrt(d)): the factor ends in the weights and the bias of the queries.
   Net n;
@@ -373,7 +388,7 @@ TEST(Patterns, FactorsBeforeAndBehindLinearNodes) {
   {
     Net n;
     const ValueId y = n.op("ReduceMean", {n.op("Conv", {n.input({1, 3, 6, 6}), n.c({4, 3, 3, 3}), n.c(Dims{4})})}, {{"axes", L{2, 3}}});
-    EXPECT_EQ(ops(rewritten(n.done({n.mul(n.op("Flatten", {y}), n.c(-0.3))}))), "Conv ReduceMean Flatten");
+    EXPECT_EQ(ops(rewritten(n.done({n.mul(n.op("Flatten", {y}), n.c(-0.3))}))), "Conv GlobalAveragePool Flatten");
   }
   {
     Net n;  // seen by another, or not linear

@@ -1,0 +1,389 @@
+// Golden placements of the blocks that today's networks are made of, written as exporters write them and brought to canonical form.
+// First under rules of a made-up accelerator with functions by table, Mul, products of two activations, transposed convolutions and
+// moves; then under the cpu target's own.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <set>
+
+#include "core/base/files.hpp"
+#include "core/graph/passes.hpp"
+#include "core/graph/shapes.hpp"
+#include "core/placement/placement.hpp"
+
+namespace quern {
+namespace {
+
+const char* block_rules_text = R"json({
+  "quern_rules": 1, "id": "org.example.blocks",
+  "types": {
+    "u8": {"bits": 8, "signed": false, "zero_point": "free"},
+    "w8": {"bits": 8, "signed": true, "narrow": true, "granularity": {"channel": {"axis": 0}}},
+    "b32": {"bits": 32, "signed": true, "scale": {"product_of": ["input", "weight"]}}
+  },
+  "ops": [
+    {"match": {"op": ["Conv", "ConvTranspose", "Gemm", "MatMul"], "constant": ["weight", "bias"], "variable": ["input"]},
+     "configs": [{"id": "dot", "inputs": {"input": "u8", "weight": "w8", "bias": "b32"}, "output": ["u8", "f32"], "contract": "dot"}]},
+    {"match": {"op": "MatMul", "variable": ["input", "weight"]},
+     "configs": [{"id": "product", "inputs": {"input": "u8", "weight": "u8"}, "output": ["u8", "f32"], "contract": "dot"}]},
+    {"match": {"op": ["Add", "Mul"]},
+     "configs": [{"id": "pair", "inputs": {"a": "u8", "b": "u8"}, "output": ["u8", "f32"], "contract": "pair"}]},
+    {"match": {"op": ["Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Gelu"]},
+     "configs": [{"id": "table", "inputs": {"input": "u8"}, "output": ["u8", "f32"], "contract": "table"}]},
+    {"match": {"op": ["GlobalAveragePool", "AveragePool"]},
+     "configs": [{"id": "average", "inputs": {"input": "u8"}, "output": ["u8", "f32"], "contract": "average"}]},
+    {"match": {"op": "MaxPool"}, "configs": [{"id": "max", "inputs": {"input": "u8"}, "output": ["u8"], "contract": "max"}]},
+    {"match": {"op": ["Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Flatten"]},
+     "configs": [{"id": "move", "inputs": {"input": "u8"}, "output": "u8", "contract": "move"}]},
+    {"match": {"op": "Concat"}, "configs": [{"id": "concat", "inputs": {"in*": "u8"}, "output": "u8", "contract": "move"}]}
+  ],
+  "fuse": [
+    {"name": "dot_add_function", "steps": [{"op": ["Conv", "ConvTranspose", "Gemm", "MatMul"]}, {"op": ["Add"], "other": "bias", "optional": true},
+       {"op": ["Add"], "other": "residual", "types": ["u8"], "optional": true},
+       {"op": ["Relu", "Clip", "Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Gelu"], "optional": true}]}
+  ],
+  "passthrough": ["Reshape", "Transpose", "Slice", "Squeeze", "Unsqueeze", "Flatten", "MaxPool"],
+  "tie": [{"op": "Concat", "members": ["inputs", "output"], "resolve": "max_range"}],
+  "placement": {"op_inputs": true, "op_outputs": "when_consumed", "model_inputs": true},
+  "fallback": ["f32"],
+  "contracts": {
+    "dot": {"form": "dot", "acc": {"bits": 32, "overflow": "must_not"}, "operands": {"input": [{"add": "-input.zero_point"}], "residual": [{"add": "-residual.zero_point"}, {"i2f32": {}}]},
+            "post": [{"i2f32": {}}, {"fmul32": "multiplier"}, {"ffma32": ["@residual", "residual_scale"], "when": "residual"}, {"f2i": {"round": "half_even", "low": "qmin", "high": "qmax"}}]},
+    "pair": {"form": "elementwise2", "combine": "add", "operands": {"a": [{"add": "-a.zero_point"}, {"i2f32": {}}], "b": [{"add": "-b.zero_point"}, {"i2f32": {}}]},
+             "post": [{"f2i": {"round": "half_even", "low": "qmin", "high": "qmax"}}]},
+    "table": {"form": "table", "post": [{"lut": "map"}]},
+    "average": {"form": "pool_sum", "post": [{"i2f32": {}}, {"fdiv32": "#window"}, {"f2i": {"round": "half_even", "low": 0, "high": 255}}]},
+    "max": {"form": "pool_max"},
+    "move": {"form": "move"}
+  }
+})json";
+
+// Nodes in a line each, named; activations take their shapes from inference.
+struct Net {
+  Graph g;
+  std::vector<ValueId> inputs;
+
+  ValueId input(const std::string& name, Dims dims) {
+    inputs.push_back(g.add_value(name, DType::f32, std::move(dims)));
+    g.set_inputs(inputs);
+    return inputs.back();
+  }
+  ValueId op(const std::string& op, const std::string& name, std::vector<ValueId> in, std::map<std::string, Attribute> attributes = {}) {
+    const ValueId y = g.add_value(name + "_out");
+    g.add_node({.name = name, .op = op, .since_version = 13, .inputs = std::move(in), .outputs = {y}, .attributes = std::move(attributes), .origin = {name}});
+    return y;
+  }
+  ValueId numbers(const std::string& name, Dims dims, float by = 0.25F) {
+    Tensor t(DType::f32, std::move(dims));
+    auto v = t.mutable_values<float>();
+    for (size_t i = 0; i < v.size(); ++i) v[i] = by * static_cast<float>(static_cast<int>(i % 7) - 3) + 0.01F;
+    return g.add_constant(name, std::move(t));
+  }
+  ValueId c(float v) { return g.add_constant("number", Tensor::scalar(v)); }
+  ValueId i(const std::vector<int64_t>& v) { return g.add_constant("ints", Tensor::of<int64_t>({static_cast<int64_t>(v.size())}, v)); }
+  ValueId conv(const std::string& name, ValueId x, int64_t in, int64_t out, int64_t kernel = 3) {
+    const int64_t p = kernel / 2;
+    return op("Conv", name, {x, numbers(name + "_w", {out, in, kernel, kernel}), numbers(name + "_b", {out})}, {{"pads", std::vector<int64_t>{p, p, p, p}}});
+  }
+  ValueId dense(const std::string& name, ValueId x, int64_t in, int64_t out) {
+    return op("Add", name + "_add", {op("MatMul", name, {x, numbers(name + "_w", {in, out})}), numbers(name + "_b", {out})});
+  }
+  Graph done(std::vector<ValueId> outputs) {
+    g.set_outputs(std::move(outputs));
+    infer_shapes(g);
+    canonicalize(g, {});
+    return g;
+  }
+};
+
+std::string text_of(const Graph& g, const Placement& p) {
+  std::string out;
+  for (const auto& q : p.quantizers) {
+    if (q.kind == QuantizerKind::weight) continue;  // each weight has its own
+    out += fmt::format("q{} {}", q.id, g.value(q.value).name);
+    if (q.consumer != no_node) out += fmt::format(" for {}[{}]", g.node(q.consumer).name, q.slot);
+    if (q.tie >= 0) out += fmt::format(" tie {}", q.tie);
+    out += "\n";
+  }
+  for (const auto& u : p.units) {
+    for (size_t i = 0; i < u.members.size(); ++i) out += (i ? "+" : "") + g.node(u.members[i]).name;
+    out += fmt::format(" [{}]", u.config);
+    for (const auto& o : u.operands)
+      if (!o.role.empty() && o.role != "bias" && !g.value(o.value).is_constant()) out += fmt::format(" {}={}", o.role, o.quantizer >= 0 ? "q" + std::to_string(o.quantizer) : "f32");
+    out += u.output_quantizer >= 0 ? fmt::format(" -> q{}\n", u.output_quantizer) : " -> f32\n";
+  }
+  for (const auto& f : p.floats) out += fmt::format("float {} {}\n", g.node(f.node).op, g.node(f.node).name);
+  return out;
+}
+
+// ---- the blocks ------------------------------------------------------------------------------------------------------------
+
+enum class Swish { whole, pieces, hard, hard_pieces };
+
+ValueId swish(Net& n, const std::string& name, ValueId x, Swish how) {
+  if (how == Swish::whole) return n.op("Swish", name, {x});
+  if (how == Swish::hard) return n.op("HardSwish", name, {x});
+  if (how == Swish::pieces) return n.op("Mul", name, {x, n.op("Sigmoid", name + "_gate", {x})});
+  const ValueId clip = n.op("Clip", name + "_clip", {n.op("Add", name + "_add", {x, n.c(3)}), n.c(0), n.c(6)});
+  return n.op("Div", name, {n.op("Mul", name + "_mul", {x, clip}), n.c(6)});
+}
+
+Graph swish_network(Swish how) {
+  Net n;
+  const ValueId x = n.input("x", {-1, 4, 8, 8});
+  return n.done({n.conv("conv2", swish(n, "act", n.conv("conv1", x, 4, 8), how), 8, 8)});
+}
+
+// MobileNetV3's: the gate by hard sigmoid, the mean as PyTorch (GlobalAveragePool) or TensorFlow (ReduceMean) write it.
+Graph squeeze_excite(bool pool) {
+  Net n;
+  const ValueId x = n.op("Relu", "relu0", {n.conv("conv0", n.input("x", {-1, 4, 8, 8}), 4, 8)});
+  const ValueId mean = pool ? n.op("GlobalAveragePool", "mean", {x})
+                            : n.op("ReduceMean", "mean", {x}, {{"axes", std::vector<int64_t>{2, 3}}, {"keepdims", int64_t{1}}});
+  const ValueId reduced = n.op("Relu", "relu1", {n.conv("reduce", mean, 8, 4, 1)});
+  const ValueId gate = n.op("Div", "gate", {n.op("Clip", "clip", {n.op("Add", "plus3", {n.conv("expand", reduced, 4, 8, 1), n.c(3)}), n.c(0), n.c(6)}), n.c(6)});
+  return n.done({n.conv("conv1", n.op("Mul", "scale", {x, gate}), 8, 8)});
+}
+
+ValueId layer_norm(Net& n, const std::string& name, ValueId x, int64_t wide) {
+  const std::map<std::string, Attribute> last{{"axes", std::vector<int64_t>{-1}}};
+  const ValueId d = n.op("Sub", name + "_sub", {x, n.op("ReduceMean", name + "_mean", {x}, last)});
+  const ValueId v = n.op("ReduceMean", name + "_variance", {n.op("Pow", name + "_pow", {d, n.c(2)})}, last);
+  const ValueId norm = n.op("Div", name + "_div", {d, n.op("Sqrt", name + "_sqrt", {n.op("Add", name + "_eps", {v, n.c(1e-5F)})})});
+  return n.op("Add", name, {n.op("Mul", name + "_mul", {norm, n.numbers(name + "_w", {wide})}), n.numbers(name + "_b", {wide})});
+}
+
+// Pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)).
+Graph attention() {
+  Net n;
+  const ValueId x = n.dense("embed", n.input("x", {-1, 16, 8}), 8, 8);
+  const ValueId h = layer_norm(n, "norm1", x, 8);
+  const auto heads = [&](const std::string& name, const std::vector<int64_t>& perm) {
+    return n.op("Transpose", name + "_heads", {n.op("Reshape", name + "_split", {n.dense(name, h, 8, 8), n.i({-1, 16, 2, 4})})}, {{"perm", perm}});
+  };
+  const ValueId q = heads("q", {0, 2, 1, 3}), k = heads("k", {0, 2, 3, 1}), v = heads("v", {0, 2, 1, 3});
+  const ValueId scores = n.op("Div", "scaled", {n.op("MatMul", "scores", {q, k}), n.c(2)});
+  const ValueId p = n.op("Softmax", "softmax", {scores}, {{"axis", int64_t{-1}}});
+  const ValueId merged = n.op("Reshape", "merge", {n.op("Transpose", "back", {n.op("MatMul", "mix", {p, v})}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}), n.i({-1, 16, 8})});
+  const ValueId y = n.op("Add", "residual1", {x, n.dense("out", merged, 8, 8)});
+  const ValueId m = n.dense("mlp1", layer_norm(n, "norm2", y, 8), 8, 16);
+  const ValueId gate = n.op("Add", "gelu_one", {n.op("Erf", "gelu_erf", {n.op("Div", "gelu_div", {m, n.c(1.41421356F)})}), n.c(1)});
+  const ValueId act = n.op("Mul", "gelu", {n.op("Mul", "gelu_mul", {m, gate}), n.c(0.5F)});
+  return n.done({n.op("Add", "residual2", {y, n.dense("mlp2", act, 16, 8)})});
+}
+
+Graph unet() {
+  Net n;
+  const ValueId x = n.op("Relu", "relu1", {n.conv("down1", n.input("x", {-1, 3, 16, 16}), 3, 8)});
+  const ValueId low = n.op("Relu", "relu2", {n.conv("down2", n.op("MaxPool", "pool", {x}, {{"kernel_shape", std::vector<int64_t>{2, 2}}, {"strides", std::vector<int64_t>{2, 2}}}), 8, 16)});
+  const ValueId up = n.op("ConvTranspose", "up", {low, n.numbers("up_w", {16, 8, 2, 2}), n.numbers("up_b", {8})}, {{"strides", std::vector<int64_t>{2, 2}}});
+  const ValueId both = n.op("Concat", "concat", {up, x}, {{"axis", int64_t{1}}});
+  const ValueId y = n.op("Relu", "relu3", {n.conv("merge", both, 16, 8)});
+  return n.done({n.op("Sigmoid", "mask", {n.conv("head", y, 8, 1, 1)})});
+}
+
+Graph detection() {
+  Net n;
+  const ValueId x = n.op("Relu", "relu", {n.conv("body", n.input("x", {1, 3, 8, 8}), 3, 8)});
+  const ValueId small = n.op("MaxPool", "pool", {x}, {{"kernel_shape", std::vector<int64_t>{2, 2}}, {"strides", std::vector<int64_t>{2, 2}}});
+  const auto rows = [&](const std::string& name, ValueId v, int64_t wide) {
+    const ValueId t = n.op("Transpose", name + "_t", {n.conv(name, v, 8, wide, 1)}, {{"perm", std::vector<int64_t>{0, 2, 3, 1}}});
+    return n.op("Reshape", name + "_r", {t, n.i({1, -1, wide})});
+  };
+  const ValueId boxes = n.op("Concat", "boxes", {rows("box1", x, 4), rows("box2", small, 4)}, {{"axis", int64_t{1}}});
+  const ValueId logits = n.op("Concat", "logits", {rows("class1", x, 3), rows("class2", small, 3)}, {{"axis", int64_t{1}}});
+  const ValueId scores = n.op("Transpose", "scores", {n.op("Sigmoid", "sigmoid", {logits})}, {{"perm", std::vector<int64_t>{0, 2, 1}}});
+  const ValueId most = n.g.add_constant("most", Tensor::of<int64_t>({1}, std::vector<int64_t>{10}));
+  const ValueId overlap = n.g.add_constant("overlap", Tensor::of<float>({1}, std::vector<float>{0.5F}));
+  return n.done({n.op("NonMaxSuppression", "nms", {boxes, scores, most, overlap})});
+}
+
+// ---- under the rules above ---------------------------------------------------------------------------------------------------
+
+std::string placed(const Graph& g, const Rules& rules = parse_rules(block_rules_text, "blocks.json")) {
+  const Placement p = place(g, rules);
+  EXPECT_EQ(text_of(g, place(g, rules)), text_of(g, p));
+  for (const auto& f : p.floats) EXPECT_NE(f.reason, "left in float") << g.node(f.node).name;
+  if (std::getenv("QUERN_PRINT_PLACEMENT")) std::puts(explain(g, rules, p).c_str());
+  return text_of(g, p);
+}
+
+TEST(Blocks, SwishWholeAndInPieces) {
+  for (const Swish how : {Swish::whole, Swish::pieces, Swish::hard, Swish::hard_pieces}) EXPECT_EQ(placed(swish_network(how)), R"(q0 x
+q2 act_out
+conv1+act [dot] input=q0 -> q2
+conv2 [dot] input=q2 -> f32
+)");
+}
+
+TEST(Blocks, SqueezeExcite) {
+  for (const bool pool : {true, false}) EXPECT_EQ(placed(squeeze_excite(pool)), R"(q0 x
+q2 relu0_out
+q3 mean_out
+q5 relu1_out
+q7 gate_out
+q8 scale_out
+conv0+relu0 [dot] input=q0 -> q2
+mean [average] input=q2 -> q3
+reduce+relu1 [dot] input=q3 -> q5
+expand+gate [dot] input=q5 -> q7
+scale [pair] a=q2 b=q7 -> q8
+conv1 [dot] input=q8 -> f32
+)");
+}
+
+// Only what integers can't do well is float: the two normalisations and the Softmax. The residual sums are in the MatMuls.
+TEST(Blocks, Attention) {
+  EXPECT_EQ(placed(attention()), R"(q0 x
+q2 embed_add_out
+q3 norm1_out
+q5 q_add_out
+q7 k_add_out
+q9 v_add_out
+q10 softmax_out
+q11 mix_out
+q13 residual1_out
+q14 norm2_out
+q16 gelu_out
+embed+embed_add [dot] input=q0 -> q2
+q+q_add [dot] input=q3 -> q5
+q_split [move] input=q5 -> q5
+q_heads [move] input=q5 -> q5
+k+k_add [dot] input=q3 -> q7
+k_split [move] input=q7 -> q7
+k_heads [move] input=q7 -> q7
+v+v_add [dot] input=q3 -> q9
+v_split [move] input=q9 -> q9
+v_heads [move] input=q9 -> q9
+scores [product] input=q5 weight=q7 -> f32
+mix [product] input=q10 weight=q9 -> q11
+back [move] input=q11 -> q11
+merge [move] input=q11 -> q11
+out+out_add+residual1 [dot] input=q11 residual=q2 -> q13
+mlp1+mlp1_add+gelu [dot] input=q14 -> q16
+mlp2+mlp2_add+residual2 [dot] input=q16 residual=q13 -> f32
+float LayerNormalization norm1
+float Softmax softmax
+float LayerNormalization norm2
+)");
+}
+
+TEST(Blocks, UnetWithTransposedConvolution) {
+  EXPECT_EQ(placed(unet()), R"(q0 x
+q2 relu1_out tie 0
+q4 relu2_out
+q6 up_out tie 0
+q7 concat_out tie 0
+q9 relu3_out
+down1+relu1 [dot] input=q0 -> q2
+pool [max] input=q2 -> q2
+down2+relu2 [dot] input=q2 -> q4
+up [dot] input=q4 -> q6
+concat [concat] in0=q6 in1=q2 -> q7
+merge+relu3 [dot] input=q7 -> q9
+head+mask [dot] input=q9 -> f32
+)");
+}
+
+// Boxes and scores are not rounded on their way to the suppression: the last convolutions write floats.
+TEST(Blocks, DetectionHead) {
+  EXPECT_EQ(placed(detection()), R"(q0 x
+q2 relu_out
+body+relu [dot] input=q0 -> q2
+pool [max] input=q2 -> q2
+box1 [dot] input=q2 -> f32
+box2 [dot] input=q2 -> f32
+class1 [dot] input=q2 -> f32
+class2 [dot] input=q2 -> f32
+float Transpose box1_t
+float Reshape box1_r
+float Transpose box2_t
+float Reshape box2_r
+float Concat boxes
+float Transpose class1_t
+float Reshape class1_r
+float Transpose class2_t
+float Reshape class2_r
+float Concat logits
+float Sigmoid sigmoid
+float Transpose scores
+float NonMaxSuppression nms
+)");
+}
+
+// ---- decisions that these blocks rest on ---------------------------------------------------------------------------------------
+
+std::string reason_of(const Graph& g, const Placement& p, const std::string& node) {
+  for (const auto& f : p.floats) if (g.node(f.node).name == node) return f.reason;
+  return "";
+}
+
+// A residual stream that moves: the sum stays in integers for the next sum, and the normalisation reads the same numbers.
+TEST(Blocks, IntegersAreMovedForAllConsumers) {
+  Net n;
+  const ValueId x = n.conv("conv1", n.input("x", {-1, 4, 8, 8}), 4, 8);
+  const ValueId moved = n.op("Reshape", "flat", {x, n.i({-1, 8, 64})});
+  const Graph g = n.done({n.op("Softmax", "soft", {moved}, {{"axis", int64_t{-1}}}), n.dense("dense", moved, 64, 4)});
+  EXPECT_EQ(placed(g), R"(q0 x
+q2 conv1_out
+conv1 [dot] input=q0 -> q2
+flat [move] input=q2 -> q2
+dense+dense_add [dot] input=q2 -> f32
+float Softmax soft
+)");
+}
+
+// The factor before a Softmax is no reason to round the product to 8 bits.
+TEST(Blocks, AFactorBetweenFloatsStaysFloat) {
+  Net n;
+  const ValueId a = n.input("a", {2, 4, 8}), b = n.input("b", {2, 8, 4});
+  const ValueId scaled = n.op("Mul", "scaled", {n.op("MatMul", "scores", {a, b}), n.c(0.5F)});
+  const Graph g = n.done({n.op("Softmax", "soft", {n.op("Add", "mask", {scaled, n.numbers("m", {4, 4})})}, {{"axis", int64_t{-1}}})});
+  EXPECT_EQ(placed(g), R"(q0 a
+q1 b
+scores [product] input=q0 weight=q1 -> f32
+float Mul scaled
+float Add mask
+float Softmax soft
+)");
+  const Placement p = place(g, parse_rules(block_rules_text, "blocks.json"));
+  EXPECT_EQ(reason_of(g, p, "scaled"), "Mul is left in float: only floats are read from its output, and integers before it would serve it alone");
+  // Something integer behind it, and it is integer too.
+  Net m;
+  const ValueId c = m.op("Mul", "scaled", {m.op("MatMul", "scores", {m.input("a", {2, 4, 8}), m.input("b", {2, 8, 4})}), m.numbers("factors", {4, 4})});
+  EXPECT_THAT(placed(m.done({m.dense("dense", c, 4, 4)})), ::testing::HasSubstr("scaled [pair] a=q2 -> q"));
+  // The rules' wish, or the user's, is above it.
+  PlacementOptions pin;
+  pin.pin = {"scaled_out"};
+  EXPECT_EQ(reason_of(g, place(g, parse_rules(block_rules_text, "blocks.json"), pin), "scaled"), "");
+}
+
+// ---- under the cpu target's rules ------------------------------------------------------------------------------------------------
+
+// The cpu target runs every linear node of the blocks in integers, rounds no tensor a second time on a branch, and leaves in float at most
+// the operators named.
+void expect_on_cpu(const Graph& g, const std::set<std::string>& floats) {
+  const char* source = std::getenv("QUERN_SOURCE_DIR");
+  ASSERT_NE(source, nullptr);
+  const fs::path path = fs::path(source) / "plugins/cpu/rules.json";
+  for (const char* profile : {"vnni", "avx2", "sse41"}) {
+    const Rules rules = parse_rules(read_text(path), path.string(), profile);
+    const Placement p = place(g, rules);
+    if (std::getenv("QUERN_PRINT_PLACEMENT")) std::puts(explain(g, rules, p).c_str());
+    for (const auto& f : p.floats) EXPECT_EQ(floats.count(g.node(f.node).op), 1U) << g.node(f.node).op << " " << g.node(f.node).name << ": " << f.reason;
+    for (const auto& q : p.quantizers) EXPECT_EQ(q.consumer, no_node) << q.reason;
+  }
+}
+
+TEST(Blocks, OnTheCpuTarget) {
+  for (const Swish how : {Swish::whole, Swish::pieces, Swish::hard, Swish::hard_pieces}) expect_on_cpu(swish_network(how), {"Swish", "HardSwish"});
+  for (const bool pool : {true, false}) expect_on_cpu(squeeze_excite(pool), {"HardSigmoid", "Mul"});
+  expect_on_cpu(attention(), {"LayerNormalization", "Softmax", "Gelu"});
+  expect_on_cpu(unet(), {"Sigmoid"});
+  expect_on_cpu(detection(), {"Transpose", "Reshape", "Concat", "Sigmoid", "NonMaxSuppression"});
+}
+
+}  // namespace
+}  // namespace quern
