@@ -28,4 +28,8 @@ struct Unrolling {
 // Shapes have to be inferred; they are again afterwards. `wanted` says which of the recurrent nodes to look at.
 Unrolling unroll_recurrent(Graph& graph, const std::function<bool(const Node&)>& wanted);
 
+// Cells that the file itself holds written out, as frameworks export single steps: into `cells` and `biases`, as if they had
+// been unrolled here. The graph stays as it is.
+void find_cells(Graph& graph, Unrolling& result);
+
 }  // namespace quern

@@ -34,8 +34,11 @@ bool ignored(const PlacementOptions& wishes, const Node& node) {
 
 Unrolling unroll_for_target(Graph& graph, const Rules& rules, const PlacementOptions& wishes) {
   const auto order = graph.order();
-  if (std::none_of(order.begin(), order.end(), [&](NodeId id) { return is_recurrent(graph.node(id)); }) || !has_matmul(rules)) return {};
-  return unroll_recurrent(graph, [&](const Node& n) { return !match_op(rules, graph, n, nullptr) && !ignored(wishes, n); });
+  Unrolling result;
+  if (std::any_of(order.begin(), order.end(), [&](NodeId id) { return is_recurrent(graph.node(id)); }) && has_matmul(rules))
+    result = unroll_recurrent(graph, [&](const Node& n) { return !match_op(rules, graph, n, nullptr) && !ignored(wishes, n); });
+  find_cells(graph, result);
+  return result;
 }
 
 Placement place_unrolled(const Graph& graph, const Rules& rules, PlacementOptions options, const Unrolling& unrolling) {
@@ -54,8 +57,10 @@ Placement place_unrolled(const Graph& graph, const Rules& rules, PlacementOption
   if (cells.size() > before) placement = place_with();
   for (FloatNode& f : placement.floats) {
     const Node& node = graph.node(f.node);
+    const std::string from = node.origin.empty() ? node.name : node.origin[0];
     if (cells.count(node.name))
-      f.reason = fmt::format("between the matrix products of the recurrent node '{}': gates and states stay float", node.origin.empty() ? node.name : node.origin[0]);
+      f.reason = from == node.name ? "part of a recurrent cell: gates and states stay float"
+                                   : fmt::format("part of the recurrent cell '{}': gates and states stay float", from);
     else if (const auto it = unrolling.kept.find(node.name); it != unrolling.kept.end())
       f.reason = fmt::format("{} is not unrolled: {}", node.op, it->second);
   }

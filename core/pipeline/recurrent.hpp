@@ -8,7 +8,7 @@
 namespace quern {
 
 // Unrolls LSTM, GRU and RNN where the rules have MatMul by a constant, but not the operator itself. Nodes that `wishes` ignore
-// stay as they are.
+// stay as they are. Cells that the file holds written out are found too.
 Unrolling unroll_for_target(Graph& graph, const Rules& rules, const PlacementOptions& wishes);
 
 // place() with the cells left in float, and the reasons of all that concerns recurrent nodes.

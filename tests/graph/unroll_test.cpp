@@ -229,5 +229,48 @@ TEST(Unroll, TheBatchMayBeOpen) {
   for (size_t k = 0; k < want[0].second.values<float>().size(); ++k) ASSERT_NEAR(want[0].second.values<float>()[k], got[0].second.values<float>()[k], 2e-6);
 }
 
+// What unrolling makes of an LSTM is an LSTM written out: its cells are found again, up to what gathers the results.
+TEST(FindCells, Lstm) {
+  Random random(8);
+  auto [g, feed] = graph_of({.op = "LSTM", .steps = 3, .h0 = true, .c0 = true, .outputs = {0, 2}}, random);
+  const Unrolling made = unroll_recurrent(g, all);
+  Unrolling found;
+  find_cells(g, found);
+  EXPECT_EQ(found.biases, made.biases);
+  for (const auto& name : found.cells) EXPECT_TRUE(made.cells.count(name)) << name;
+  for (NodeId id : g.order()) {
+    const Node& n = g.node(id);
+    if (!made.cells.count(n.name) || found.cells.count(n.name)) continue;
+    EXPECT_THAT(n.op, ::testing::AnyOf("Concat", "Unsqueeze", "Identity")) << n.name;
+  }
+}
+
+TEST(FindCells, GruAndWhatOnlyLooksLikeOne) {
+  Graph g;
+  const ValueId x = g.add_value("x", DType::f32, Dims{1, 4}), h = g.add_value("h", DType::f32, Dims{1, 4});
+  g.set_inputs({x, h});
+  Random random(9);
+  const auto op = [&](const std::string& op, const std::string& name, std::vector<ValueId> in) {
+    const ValueId y = g.add_value(name + "_out");
+    g.add_node({.name = name, .op = op, .since_version = 13, .inputs = std::move(in), .outputs = {y}});
+    return y;
+  };
+  const auto times = [&](const std::string& name, ValueId v) { return op("MatMul", name, {v, g.add_constant(name + "_w", random.tensor({4, 4}, 1))}); };
+  const ValueId one = g.add_constant("one", Tensor::of<float>({1}, std::vector<float>{1}));
+  const ValueId bias = g.add_constant("bias", random.tensor({4}, 1));
+  const ValueId z = op("Sigmoid", "z", {op("Add", "z_sum", {op("Add", "z_bias", {times("zx", x), bias}), times("zh", h)})});
+  const ValueId r = op("Sigmoid", "r", {op("Add", "r_sum", {times("rx", x), times("rh", h)})});
+  const ValueId n = op("Tanh", "n", {op("Add", "n_sum", {times("nx", x), op("Mul", "n_reset", {r, times("nh", h)})})});
+  const ValueId next = op("Add", "next", {op("Mul", "keep", {z, h}), op("Mul", "take", {op("Sub", "rest", {one, z}), n})});
+  // A gated sum of two branches is no cell: nothing complements its gate.
+  const ValueId other = op("Add", "other", {op("Mul", "m1", {op("Sigmoid", "s1", {times("ox", x)}), x}), op("Mul", "m2", {x, h})});
+  g.set_outputs({next, other});
+  infer_shapes(g);
+  Unrolling found;
+  find_cells(g, found);
+  EXPECT_EQ(found.cells, (std::set<std::string>{"z", "z_sum", "r", "r_sum", "n", "n_sum", "n_reset", "next", "keep", "take", "rest"}));
+  EXPECT_EQ(found.biases, (std::set<std::string>{"z_bias"}));
+}
+
 }  // namespace
 }  // namespace quern

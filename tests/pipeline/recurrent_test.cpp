@@ -50,7 +50,7 @@ std::string placed(Graph g, const Rules& rules = test::sample_rules(), const Pla
   const Placement p = place_unrolled(g, rules, options, u);
   for (const FloatNode& f : p.floats) {
     if (!u.cells.count(g.node(f.node).name)) continue;
-    EXPECT_THAT(f.reason, HasSubstr("the recurrent node 'rec': gates and states stay float"));
+    EXPECT_THAT(f.reason, HasSubstr("part of the recurrent cell 'rec': gates and states stay float"));
   }
   return text_of(g, p);
 }
