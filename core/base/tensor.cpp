@@ -9,13 +9,14 @@
 namespace quern {
 
 int64_t element_count(std::span<const int64_t> dims) {
-  constexpr int64_t limit = int64_t{1} << 62;
+  // More than any memory holds, and little enough that bytes of thousands of such tensors can be added.
+  constexpr int64_t limit = int64_t{1} << 44;
   int64_t n = 1;
   bool zero = false;
   for (int64_t d : dims) {
     if (d < 0) throw Error(ErrorCode::model, fmt::format("shape {} has a dimension that is not known", to_string(dims)));
     if (d == 0) { zero = true; continue; }
-    if (n > limit / d) throw Error(ErrorCode::model, fmt::format("shape {} has more than 2^62 elements", to_string(dims)));
+    if (n > limit / d) throw Error(ErrorCode::model, fmt::format("shape {} has more than 2^44 elements", to_string(dims)));
     n *= d;
   }
   return zero ? 0 : n;

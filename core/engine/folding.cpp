@@ -7,7 +7,7 @@
 
 namespace quern {
 namespace {
-constexpr int64_t largest_folded_bytes = int64_t{1} << 28;  // a ConstantOfShape or Tile can blow up a model
+constexpr int64_t most_growth = int64_t{16} << 20;  // a ConstantOfShape or Tile can blow up a model; more is not kept by the pass
 }
 
 std::optional<std::vector<Tensor>> evaluate_constant_node(const Graph& graph, const Node& node) {
@@ -26,6 +26,9 @@ std::optional<std::vector<Tensor>> evaluate_constant_node(const Graph& graph, co
       const ValueId there = small.find_value(value.name);
       v = there != no_value ? there : small.add_constant(value.name, *value.constant);
     }
+    int64_t room = most_growth;
+    for (ValueId v : node.inputs)
+      if (v != no_value) room += static_cast<int64_t>(graph.value(v).constant->bytes());
     std::vector<ValueId> outputs;
     for (ValueId& v : copy.outputs) {
       if (v == no_value) continue;
@@ -39,7 +42,9 @@ std::optional<std::vector<Tensor>> evaluate_constant_node(const Graph& graph, co
       const auto& dims = shapes.dims[static_cast<size_t>(v)];
       const DType type = shapes.dtype[static_cast<size_t>(v)];
       if (!dims || std::count(dims->begin(), dims->end(), -1) || size_of(type) == 0) return std::nullopt;
-      if (element_count(*dims) > largest_folded_bytes / static_cast<int64_t>(size_of(type))) return std::nullopt;
+      const int64_t count = element_count(*dims);
+      if (count > room / static_cast<int64_t>(size_of(type))) return std::nullopt;
+      room -= count * static_cast<int64_t>(size_of(type));
     }
     Engine engine(std::move(small), options);
     NamedTensors results = engine.runner(1).run({});

@@ -130,6 +130,7 @@ void Graph::remove_node(NodeId id) {
     if (out != no_value && value(out).producer == id) value(out).producer = no_node;
   node_by_name_.erase(n.name);
   n.removed = true;
+  std::vector<std::string>().swap(n.origin);  // grows with every node folded into it; = {} would keep the memory
   n.inputs.clear();
   n.outputs.clear();
   n.attributes.clear();

@@ -1,5 +1,6 @@
 """Odd places, odd inputs and several at once: each one clear error, or the right result; never a hang."""
 import os
+import resource
 import socket
 import subprocess
 import unittest
@@ -144,6 +145,57 @@ class Odd(common.Case):
                 self.failure((3, 7), ["c.yaml"], "quantize", self.at("c.yaml"), "-o", self.at("out"), timeout=20)
         self.failure((2, 3), [], "quantize", common.CONFIG, "-o", self.at("out"), "--set", "target=" + "[" * 100000, timeout=20)
         self.failure((2, 3), [], "quantize", common.CONFIG, "-o", self.at("out"), "--set", "a." * 50000 + "b=1", timeout=20)
+
+    def test_small_files_with_large_claims(self):
+        """A few hundred bytes never take gigabytes or minutes: refused, or left unfolded and refused where they are run."""
+        try:
+            import onnx
+            from onnx import TensorProto, helper, numpy_helper
+        except ImportError:
+            self.skipTest("the onnx package is not installed")
+        whole, real = lambda *v: np.array(v, np.int64), lambda *v: np.array(v, np.float32)
+        kernel, image = np.zeros((1, 1, 3, 3), np.float32), [1, 1, 4, 4]
+        node = helper.make_node
+        filled = [node("ConstantOfShape", ["s"], ["c"]), node("ReduceSum", ["c"], ["r"], keepdims=0), node("Add", ["x", "r"], ["y"])]
+        ranged = [node("Range", ["a", "b", "d"], ["r"]), node("Cast", ["r"], ["f"], to=1), node("ReduceSum", ["f"], ["q"], keepdims=0), node("Add", ["x", "q"], ["y"])]
+        many = [node("ConstantOfShape", ["s"], [f"c{i}"]) for i in range(40)] + [node("Sum", [f"c{i}" for i in range(40)], ["c"]), *filled[1:]]
+        chain = lambda op, n, width, **a: [node(op, ["x" if i == 0 else f"v{i - 1}"] * width, ["y" if i == n - 1 else f"v{i}"], **a) for i in range(n)]
+        cases = {
+            "bytes that overflow": (filled, {"s": whole(1 << 31, 1 << 31)}, [2], (4, 9)),
+            "elements that overflow": (filled, {"s": whole(1 << 61, 4)}, [2], (4, 9)),
+            "many large constants": (many, {"s": whole(1 << 26)}, [2], (4, 9)),
+            "Expand": ([node("Expand", ["x", "s"], ["y"])], {"s": whole(1 << 40, 2)}, [2], (4, 9)),
+            "Tile": ([node("Tile", ["x", "s"], ["y"])], {"s": whole(1 << 40)}, [2], (4, 9)),
+            "Pad": ([node("Pad", ["x", "s"], ["y"])], {"s": whole(1 << 40, 1 << 40)}, [2], (4, 9)),
+            "Range": (ranged, {"a": np.int64(-1 << 63), "b": np.int64((1 << 63) - 1), "d": np.int64(1)}, [2], (4, 9)),
+            "Resize": ([node("Resize", ["x", "", "s"], ["y"])], {"s": real(1, 1, 1e30, np.nan)}, image, (4, 9)),
+            "Conv, pads": ([node("Conv", ["x", "w"], ["y"], pads=[1 << 30] * 4)], {"w": kernel}, image, (4, 9)),
+            "Conv, dilations": ([node("Conv", ["x", "w"], ["y"], dilations=[1 << 60] * 2, pads=[1 << 60] * 4)], {"w": kernel}, image, (4,)),
+            "ConvTranspose": ([node("ConvTranspose", ["x", "w"], ["y"], strides=[1 << 29] * 2)], {"w": kernel}, image, (4, 9)),
+            "OneHot": ([node("Cast", ["x"], ["i"], to=7), node("OneHot", ["i", "d", "v"], ["y"])], {"d": whole(1 << 40), "v": real(0, 1)}, [2], (4, 9)),
+            "TopK": ([node("TopK", ["x", "k"], ["y", "i"])], {"k": whole(1 << 40)}, [2], (4,)),
+            "GatherND": ([node("GatherND", ["x", "i"], ["y"])], {"i": np.full((1, 1), 1 << 62, np.int64)}, [2], (4, 5)),
+            "doubling sixty times": (chain("Concat", 60, 2, axis=0), {}, [2], (4, 9)),
+            "a chain of 5,000": (chain("Relu", 5000, 1), {}, [2], (0,)),
+            "one of 20,000 inputs": (chain("Concat", 1, 20000, axis=0), {}, [2], (0,)),
+        }
+        memory = lambda: resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+        for name, (nodes, constants, shape, codes) in cases.items():
+            with self.subTest(name):
+                graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+                                          [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+                                          [numpy_helper.from_array(np.array(v), k) for k, v in constants.items()])
+                common.write(self.at("m.onnx"), helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+                np.savez(self.at("x.npz"), x=np.ones(shape, np.float32))
+                limits = {} if os.environ.get("QUERN_SANITIZED") else {"preexec_fn": memory}
+                for arguments in (["inspect", self.at("m.onnx")], ["run", self.at("m.onnx"), "--inputs", self.at("x.npz"), "--outputs", self.at("y.npz")]):
+                    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    code, _, err = common.quern(*arguments, timeout=60, **limits)
+                    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    self.assertIn(code, codes if arguments[0] == "run" else (0, 4, 9), err)
+                    if code:
+                        self.assertEqual(err.count("quern: "), 1, err)
+                    self.assertLess(after.ru_utime - before.ru_utime, 10)
 
     def test_two_at_once(self):
         """Into one folder, new and existing: both are done or one says why, and the result is one of the two, whole."""
