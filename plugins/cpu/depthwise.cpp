@@ -34,8 +34,9 @@ void Depthwise::fill_chunk(const DotSpec& s, int64_t chunk) {
 
 std::unique_ptr<Depthwise> Depthwise::make(const DotSpec& s) {
   if (s.groups < 2 || s.groups != s.ic || s.groups != s.oc) return nullptr;
-  // Units of 16 channels that are not full cost as much as full ones: with few channels oneDNN is quicker (measured).
-  if (s.oc % 16 != 0 && s.oc < 64) return nullptr;
+  // Units of 16 channels that are not full cost as much as full ones, and columns dealt out to planes are read once: with few
+  // channels or a stride oneDNN is quicker (measured).
+  if ((s.oc % 16 != 0 && s.oc < 64) || s.w.stride > 1) return nullptr;
   if (s.h.kernel > 16 || s.w.kernel > 16 || s.w.stride > 4) return nullptr;
   auto made = std::unique_ptr<Depthwise>(new Depthwise());
   DepthwisePlan& p = made->plan_;

@@ -43,8 +43,16 @@ dnnl::primitive_attr attributes_of(const DotSpec& s) {
 }
 
 // oneDNN knows neither the instruction sets without VNNI (exactly), nor tables, nor a transposed convolution with our zero
-// points.
-bool own_is_better(const DotSpec& s) { return s.isa != Isa::vnni || !s.table.empty() || s.transposed; }
+// points. Where both can, what was measured on one core (bench/kernels.cpp): calling oneDNN costs as much as 100,000
+// products; few places, groups of few channels and depthwise layers of very few channels are quicker here.
+bool own_is_better(const DotSpec& s) {
+  if (s.isa != Isa::vnni || !s.table.empty() || s.transposed) return true;
+  const int64_t places = s.batch * s.h.out * s.w.out, each = s.ic / s.groups * s.h.kernel * s.w.kernel;
+  if (places <= 8 || places * s.oc * each <= 100000) return true;
+  const bool depthwise = s.groups > 1 && s.groups == s.ic;
+  if (depthwise) return s.oc == s.ic && s.oc <= 8 && s.w.stride == 1;
+  return s.groups > 1 && s.oc / s.groups < 16;
+}
 
 bool is_slow(const std::string& implementation) {
   return implementation.find("gemm") != std::string::npos || implementation.find("ref") != std::string::npos;

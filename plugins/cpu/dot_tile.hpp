@@ -31,10 +31,13 @@ struct DotEnd {
 };
 
 struct Tile {
-  const uint8_t* x[most_rows];              // of each pixel: where its runs are counted from
-  int32_t add[most_rows];                   // to every sum of the pixel
-  uint8_t* out[most_rows];                  // first channel of the tile
-  const uint8_t* residual[most_rows];       // codes, or unused
+  // Of each pixel: where its runs are counted from, its output, its residual (codes; unused without one), and what is added to
+  // each of its sums (null: nothing).
+  const uint8_t* const* x;
+  uint8_t* const* out;
+  const uint8_t* const* residual;
+  const int32_t* add;
+  int64_t x_offset, channel;                // of the tile: added to x in bytes, to out and residual in channels
   const int64_t* runs;                      // offset of each run in bytes
   int64_t run_count, steps;                 // steps of four bytes in a run
   const uint8_t* weights;                   // [run][step][vector]; steps beyond the last channel have zeros
@@ -64,7 +67,7 @@ struct DotKernels {
   int64_t width;                            // channels a vector
   int64_t rows_of[most_vectors + 1];        // most rows of a tile with so many vectors; 0: no such tile
   void (*tile)(const Tile& tile, int64_t rows, int64_t vectors);
-  void (*depthwise)(const DepthwiseStrip& strip);  // null for VNNI: the kernels of avx512 do it
+  void (*depthwise)(const DepthwiseStrip& strip);  // on numbers of 16 bits alone; else null
   // n codes as the kernels want them: code ^ flip, for numbers of 16 bits less zero_point. Reads and writes up to 63 bytes on.
   void (*prepare)(const uint8_t* codes, int64_t n, uint8_t flip, int32_t zero_point, void* to);
 };
@@ -74,6 +77,8 @@ const DotKernels& sse41_dot();
 const DotKernels& avx2_dot();
 const DotKernels& avx512_dot();
 const DotKernels& vnni_dot();
+const DotKernels& vnni_wide_dot();          // numbers of 16 bits (vpdpwssd)
 const DotKernels& dot_kernels(Isa isa);
+const DotKernels& wide_kernels(Isa isa);    // those that have a depthwise kernel
 
 }  // namespace quern_cpu

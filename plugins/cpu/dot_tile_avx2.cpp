@@ -37,17 +37,19 @@ struct V {
   }
   static Int gather(const int32_t* table, Int i) { return _mm256_i32gather_epi32(table, i, 4); }
   static Float as_float(Int a) { return _mm256_castsi256_ps(a); }
-  static void store_codes(uint8_t* p, Int a, int64_t n) {
-    const __m256i pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
-                                          -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1);
-    const __m256i low = _mm256_shuffle_epi8(a, pick);
-    const __m128i both = _mm_or_si128(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
-    if (n == width) {
-      _mm_storel_epi64(reinterpret_cast<__m128i*>(p), both);
+  template <int vectors>
+  static void store_codes(uint8_t* p, const Int* a, int64_t n, bool is_signed) {
+    // Each half: four codes of the first vector, four of the last.
+    const __m256i wide = _mm256_packs_epi32(a[0], a[vectors - 1]);
+    const __m256i bytes = is_signed ? _mm256_packs_epi16(wide, wide) : _mm256_packus_epi16(wide, wide);
+    const __m128i all = _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0)));
+    if (n >= 8 * vectors) {
+      if (vectors == 2) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), all);
+      else _mm_storel_epi64(reinterpret_cast<__m128i*>(p), all);
     } else {
-      uint8_t all[16];
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(all), both);
-      for (int64_t i = 0; i < n; ++i) p[i] = all[i];
+      uint8_t part[16];
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(part), all);
+      for (int64_t i = 0; i < n; ++i) p[i] = part[i];
     }
   }
   static void store_floats(float* p, Float a, int64_t n) {
@@ -62,7 +64,7 @@ struct V {
   static Wide load_wide(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
   static Wide pair_low(Wide a, Wide b) { return _mm256_unpacklo_epi16(a, b); }
   static Wide pair_high(Wide a, Wide b) { return _mm256_unpackhi_epi16(a, b); }
-  static Int madd(Wide a, Wide b) { return _mm256_madd_epi16(a, b); }
+  static Int mac(Int acc, Wide a, Wide b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
   // low: channels 0-3, 8-11; high: 4-7, 12-15.
   static void unlace(Int& low, Int& high) {
     const Int l = low;

@@ -1,36 +1,69 @@
 // Tiles and strips over a vector trait V; included by dot_tile_*.cpp inside of an anonymous namespace.
 //
 // V: width; Int, Float; load32, load_float, spread; broadcast(p): four bytes of p in every lane; dot(acc, x, w); to_float,
-// add, mul, min, max, fma, rne; codes(p, flip): width codes widened; gather(table, index); store_codes, store_floats of the
-// first n lanes. With 16-bit numbers also Wide, load_wide (2 * width of them), pair_low, pair_high, madd, unlace.
+// add, mul, min, max, fma, rne; codes(p, flip): width codes widened; gather(table, index); store_floats of the first n lanes;
+// store_codes of the first n of several vectors. With 16-bit numbers also Wide, load_wide (2 * width of them), pair_low,
+// pair_high, mac, unlace.
 
 struct End {
   explicit End(const DotEnd& e)
-      : low(V::spread(e.low)), high(V::spread(e.high)), zero(V::spread(e.table ? e.table_offset : e.zero_point)),
-        qmin(V::spread(e.table ? 0.f : e.qmin)), qmax(V::spread(e.table ? e.table_last : e.qmax)), scale(V::spread(e.residual_scale)),
-        residual_zero(V::spread(e.residual_zero)) {}
-
-  // The stages from the exact sum to the output, in the contract's order. n: lanes that are written.
-  void put(const DotEnd& e, typename V::Int sum, const float* bias, const float* multiplier, const uint8_t* residual, uint8_t* out, int64_t index,
-           int64_t n) const {
-    typename V::Float v = V::mul(V::add(V::to_float(sum), V::load_float(bias)), V::load_float(multiplier));
-    if (e.residual) v = V::fma(V::to_float(V::sub(V::codes(residual + index, e.residual_flip), residual_zero)), scale, v);
-    v = V::min(V::max(v, low), high);
-    if (e.table) {
-      const typename V::Int y = V::gather(e.table, V::rne(V::min(V::max(V::add(v, zero), qmin), qmax)));
-      if (e.floats) V::store_floats(reinterpret_cast<float*>(out) + index, V::as_float(y), n);
-      else V::store_codes(out + index, y, n);
-    } else if (e.floats) {
-      V::store_floats(reinterpret_cast<float*>(out) + index, v, n);
-    } else {
-      // Saturating before rounding is the same as after: the limits are integers.
-      V::store_codes(out + index, V::rne(V::min(V::max(V::add(v, zero), qmin), qmax)), n);
-    }
+      : low(V::spread(e.low)), high(V::spread(e.high)), zero(V::spread(e.table ? e.table_offset : e.zero_point)), scale(V::spread(e.residual_scale)),
+        residual_zero(V::spread(e.residual_zero)) {
+    // Adding a number keeps the order of floats, so the activation's clamp, moved by it, and that of the codes are one. Saturating
+    // before rounding is the same as after: the limits are integers.
+    const float qmin = e.table ? 0.f : e.qmin, qmax = e.table ? e.table_last : e.qmax, add = e.table ? e.table_offset : e.zero_point;
+    const auto limit = [&](float v) { return v < qmin ? qmin : v > qmax ? qmax : v; };
+    code_low = V::spread(limit(e.low + add));
+    code_high = V::spread(limit(e.high + add));
   }
 
-  typename V::Float low, high, zero, qmin, qmax, scale;
+  // The stages from the exact sums of some vectors of channels to the output, in the contract's order. n: channels that are
+  // written. kind: 0 codes, 1 codes with a residual, 2 anything.
+  template <int kind, int vectors>
+  void put(const DotEnd& e, const typename V::Int* sums, const float* bias, const float* multiplier, const uint8_t* residual, uint8_t* out,
+           int64_t n) const {
+    const auto value = [&](int i) {
+      const int64_t at = i * V::width;
+      const typename V::Float v = V::mul(V::add(V::to_float(sums[i]), V::load_float(bias + at)), V::load_float(multiplier + at));
+      if (kind == 0 || !e.residual) return v;
+      return V::fma(V::to_float(V::sub(V::codes(residual + at, e.residual_flip), residual_zero)), scale, v);
+    };
+    const auto code = [&](typename V::Float v) { return V::rne(V::min(V::max(V::add(v, zero), code_low), code_high)); };
+    if (kind == 2 && e.floats) {
+      for (int i = 0; i < vectors; ++i) {
+        const int64_t at = i * V::width, left = n - at < V::width ? n - at : V::width;
+        if (left <= 0) break;
+        const typename V::Float v = value(i);
+        V::store_floats(reinterpret_cast<float*>(out) + at, e.table ? V::as_float(V::gather(e.table, code(v))) : V::min(V::max(v, low), high), left);
+      }
+      return;
+    }
+    typename V::Int codes[vectors];
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; ++i) codes[i] = kind == 2 && e.table ? V::gather(e.table, code(value(i))) : code(value(i));
+    V::template store_codes<vectors>(out, codes, n, e.is_signed);
+  }
+
+  typename V::Float low, high, zero, scale, code_low, code_high;
   typename V::Int residual_zero;
 };
+
+template <int n>
+struct Kind { static constexpr int value = n; };
+inline int kind_of(const DotEnd& e) { return e.floats || e.table ? 2 : e.residual ? 1 : 0; }
+
+// Floats and tables: rarer, and once for all sizes of tiles.
+__attribute__((noinline)) void finish_any(const Tile& t, const typename V::Int* sums, int rows, int vectors) {
+  const DotEnd& e = *t.end;
+  const End end(e);
+  for (int r = 0; r < rows; ++r)
+    for (int v = 0; v < vectors; ++v) {
+      const int64_t at = v * V::width, channel = t.channel + at;
+      if (at >= t.channels) break;
+      end.template put<2, 1>(e, sums + r * vectors + v, t.bias + at, t.multiplier + at, e.residual ? t.residual[r] + channel : nullptr,
+                             t.out[r] + channel * (e.floats ? 4 : 1), t.channels - at);
+    }
+}
 
 template <int rows, int vectors>
 void run_tile(const Tile& t) {
@@ -39,13 +72,20 @@ void run_tile(const Tile& t) {
   for (int v = 0; v < vectors; ++v) {
     const typename V::Int first = V::load32(t.offsets + v * V::width);
 #pragma GCC unroll 12
-    for (int r = 0; r < rows; ++r) acc[r][v] = V::add(first, V::spread(t.add[r]));
+    for (int r = 0; r < rows; ++r) acc[r][v] = first;
+  }
+  if (t.add) {
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) acc[r][v] = V::add(acc[r][v], V::spread(t.add[r]));
   }
   const uint8_t* w = t.weights;
   for (int64_t run = 0; run < t.run_count; ++run) {
+    const int64_t offset = t.runs[run] + t.x_offset;
     const uint8_t* x[rows];
 #pragma GCC unroll 12
-    for (int r = 0; r < rows; ++r) x[r] = t.x[r] + t.runs[run];
+    for (int r = 0; r < rows; ++r) x[r] = t.x[r] + offset;
     for (int64_t s = 0; s < t.steps; ++s) {
       typename V::Int weight[vectors];
 #pragma GCC unroll 4
@@ -60,14 +100,24 @@ void run_tile(const Tile& t) {
     }
   }
   const DotEnd& e = *t.end;
-  const End end(e);
+  const int kind = kind_of(e);
+  if (kind == 2) {
+    typename V::Int sums[rows * vectors];
 #pragma GCC unroll 12
-  for (int r = 0; r < rows; ++r)
+    for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      const int64_t index = v * V::width, left = t.channels - index;
-      end.put(e, acc[r][v], t.bias + index, t.multiplier + index, t.residual[r], t.out[r], index, left < V::width ? left : V::width);
-    }
+      for (int v = 0; v < vectors; ++v) sums[r * vectors + v] = acc[r][v];
+    return finish_any(t, sums, rows, vectors);
+  }
+  const End end(e);
+  const auto finish = [&](auto with_residual) {
+    constexpr int k = decltype(with_residual)::value;
+#pragma GCC unroll 12
+    for (int r = 0; r < rows; ++r)
+      end.template put<k, vectors>(e, acc[r], t.bias, t.multiplier, k ? t.residual[r] + t.channel : nullptr, t.out[r] + t.channel, t.channels);
+  };
+  if (kind == 1) finish(Kind<1>());
+  else finish(Kind<0>());
 }
 
 template <int vectors, int rows>

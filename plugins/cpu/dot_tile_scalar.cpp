@@ -44,12 +44,15 @@ struct V {
   static Int codes(const uint8_t* p, uint8_t flip) { return ints([&](int i) { return static_cast<int32_t>(p[i] ^ flip); }); }
   static Int gather(const int32_t* table, Int index) { return ints([&](int i) { return table[index.v[i]]; }); }
   static Float as_float(Int a) { Float f; std::memcpy(&f, &a, 16); return f; }
-  static void store_codes(uint8_t* p, Int a, int64_t n) { for (int64_t i = 0; i < n; ++i) p[i] = static_cast<uint8_t>(a.v[i]); }
+  template <int vectors>
+  static void store_codes(uint8_t* p, const Int* a, int64_t n, bool) {
+    for (int64_t i = 0; i < n && i < 4 * vectors; ++i) p[i] = static_cast<uint8_t>(a[i / 4].v[i % 4]);
+  }
   static void store_floats(float* p, Float a, int64_t n) { for (int64_t i = 0; i < n; ++i) p[i] = a.v[i]; }
   static Wide load_wide(const uint8_t* p) { Wide a; std::memcpy(&a, p, 16); return a; }
   static Wide pair_low(Wide a, Wide b) { return {{a.v[0], b.v[0], a.v[1], b.v[1], a.v[2], b.v[2], a.v[3], b.v[3]}}; }
   static Wide pair_high(Wide a, Wide b) { return {{a.v[4], b.v[4], a.v[5], b.v[5], a.v[6], b.v[6], a.v[7], b.v[7]}}; }
-  static Int madd(Wide a, Wide b) { return ints([&](int i) { return a.v[2 * i] * b.v[2 * i] + a.v[2 * i + 1] * b.v[2 * i + 1]; }); }
+  static Int mac(Int acc, Wide a, Wide b) { return ints([&](int i) { return acc.v[i] + a.v[2 * i] * b.v[2 * i] + a.v[2 * i + 1] * b.v[2 * i + 1]; }); }
   static void unlace(Int&, Int&) {}
 };
 

@@ -58,13 +58,17 @@ struct V {
     return _mm_setr_epi32(table[_mm_extract_epi32(i, 0)], table[_mm_extract_epi32(i, 1)], table[_mm_extract_epi32(i, 2)], table[_mm_extract_epi32(i, 3)]);
   }
   static Float as_float(Int a) { return _mm_castsi128_ps(a); }
-  static void store_codes(uint8_t* p, Int a, int64_t n) {
-    const __m128i pick = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    const auto all = static_cast<uint32_t>(_mm_cvtsi128_si32(_mm_shuffle_epi8(a, pick)));
-    if (n == width) {
-      __builtin_memcpy(p, &all, 4);
+  template <int vectors>
+  static void store_codes(uint8_t* p, const Int* a, int64_t n, bool is_signed) {
+    const __m128i wide = _mm_packs_epi32(a[0], a[vectors - 1]);
+    const __m128i all = is_signed ? _mm_packs_epi16(wide, wide) : _mm_packus_epi16(wide, wide);
+    if (n >= 4 * vectors) {
+      if (vectors == 2) _mm_storel_epi64(reinterpret_cast<__m128i*>(p), all);
+      else __builtin_memcpy(p, &all, 4);
     } else {
-      for (int64_t i = 0; i < n; ++i) p[i] = static_cast<uint8_t>(all >> (8 * i));
+      uint8_t bytes[16];
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes), all);
+      for (int64_t i = 0; i < n; ++i) p[i] = bytes[i];
     }
   }
   static void store_floats(float* p, Float a, int64_t n) {
@@ -79,7 +83,7 @@ struct V {
   static Wide load_wide(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
   static Wide pair_low(Wide a, Wide b) { return _mm_unpacklo_epi16(a, b); }
   static Wide pair_high(Wide a, Wide b) { return _mm_unpackhi_epi16(a, b); }
-  static Int madd(Wide a, Wide b) { return _mm_madd_epi16(a, b); }
+  static Int mac(Int acc, Wide a, Wide b) { return _mm_add_epi32(acc, _mm_madd_epi16(a, b)); }
   static void unlace(Int&, Int&) {}
 };
 

@@ -57,4 +57,6 @@ const DotKernels& dot_kernels(Isa isa) {
   }
 }
 
+const DotKernels& wide_kernels(Isa isa) { return isa == Isa::vnni ? vnni_wide_dot() : dot_kernels(isa); }
+
 }  // namespace quern_cpu

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "plugins/cpu/dot.hpp"
 
 namespace quern_cpu {
 namespace {
 
+constexpr int64_t most_pixels = 2048;          // of a band
 constexpr int64_t linear_columns = 24;         // places of a row where places have no rows of their own
 constexpr int64_t band_bytes = 128 * 1024;     // of prepared input: it shares the second-level cache with the weights
 
@@ -20,7 +22,7 @@ bool worth_threads(double products, Isa isa) {
 }  // namespace
 
 OwnDot::OwnDot(const DotSpec& s, Isa isa)
-    : kernels_(dot_kernels(isa == Isa::vnni && s.groups > 1 && s.groups == s.ic ? Isa::avx512 : isa)) {
+    : kernels_(s.groups > 1 && s.groups == s.ic ? wide_kernels(isa) : dot_kernels(isa)) {
   set_geometry(s);
   set_phases(s);
   set_blocks(s);
@@ -31,7 +33,9 @@ OwnDot::OwnDot(const DotSpec& s, Isa isa)
   const double products = places * static_cast<double>(s.oc) * static_cast<double>(s.ic / s.groups * s.h.kernel * s.w.kernel);
   threads_ = worth_threads(products, isa) ? std::max<uint32_t>(1, s.threads) : 1;
   const int64_t total = batch_ * rows_, line_bytes = line_ * channels_ * element_;
-  band_rows_ = std::clamp<int64_t>((band_bytes / line_bytes - (max_y_ - min_y_ + 1 - step_y_)) / step_y_, 1, total);
+  band_rows_ = (band_bytes / line_bytes - (max_y_ - min_y_ + 1 - step_y_)) / step_y_;
+  if (!depthwise_) band_rows_ = std::min(band_rows_, most_pixels / columns_);
+  band_rows_ = std::clamp<int64_t>(band_rows_, 1, total);
   if (threads_ > 1) {
     band_rows_ = std::min(band_rows_, std::max<int64_t>((total + threads_ - 1) / threads_, 1));
     const int64_t bands = (total + band_rows_ - 1) / band_rows_;
@@ -123,6 +127,10 @@ void OwnDot::set_phases(const DotSpec& s) {
     gather_y_ = step_y_, gather_x_ = step_x_;
     step_y_ = step_x_ = 1;
   }
+  if (depthwise_ && step_x_ == 1 && out_step_x_ == 1) {
+    const int64_t fold = 2 * kernels_.width / std::gcd(2 * kernels_.width, out_channels_);
+    if (fold <= 16 && fold <= columns_) fold_ = fold;
+  }
   line_ = direct_ && !linear_ ? in_w_ : (columns_ - 1) * step_x_ + max_x_ - min_x_ + 1;
   for (Phase& p : phases_) {
     // Taps that lie side by side in memory make one run, where all of the phase do so alike.
@@ -155,7 +163,8 @@ void OwnDot::set_blocks(const DotSpec& s) {
   };
   if (depthwise_) {
     // Two vectors go together; blocks only cut the work.
-    for (int64_t c = 0; c < out_channels_; c += 2 * w) add(0, c, std::min(2 * w, out_channels_ - c), 2);
+    const int64_t all = out_channels_ * fold_;
+    for (int64_t c = 0; c < all; c += 2 * w) add(0, c, std::min(2 * w, all - c), 2);
   } else {
     int64_t most = 1;
     for (int64_t v = 1; v <= most_vectors; ++v)
@@ -171,44 +180,55 @@ void OwnDot::set_blocks(const DotSpec& s) {
   multiplier_.assign(static_cast<size_t>(before * w), 0.f);
   for (const Block& b : blocks_)
     for (int64_t c = 0; c < b.channels; ++c) {
-      const auto to = static_cast<size_t>(b.vectors_before * w + c), from = static_cast<size_t>(b.first + c);
+      const auto to = static_cast<size_t>(b.vectors_before * w + c), from = static_cast<size_t>((b.first + c) % out_channels_);
       if (!s.bias.empty()) bias_[to] = s.bias[from];
       multiplier_[to] = s.multiplier[from];
     }
 }
 
-// c: channel within the merged group. 0 where the channel belongs to another group.
-int32_t OwnDot::weight(const DotSpec& s, int64_t oc, int64_t c, int64_t tap) const {
-  const int64_t icg = s.ic / s.groups, ocg = s.oc / s.groups, group = oc / ocg, taps = s.h.kernel * s.w.kernel;
-  const int64_t place = group % (s.groups / groups_);
-  c -= depthwise_ ? 0 : place * icg;
-  if (c < 0 || c >= icg) return 0;
-  if (s.columns) return s.weights[c * s.oc + oc];
-  if (s.transposed) return s.weights[((group * icg + c) * ocg + oc % ocg) * taps + tap];
-  return s.weights[(oc * icg + c) * taps + tap];
-}
+namespace {
+
+// The weights of one output channel: of channel c of its own group, tap t.
+struct OneChannel {
+  OneChannel(const DotSpec& s, int64_t oc) : taps(s.h.kernel * s.w.kernel) {
+    const int64_t icg = s.ic / s.groups, ocg = s.oc / s.groups, group = oc / ocg;
+    by_channel = s.columns ? s.oc : s.transposed ? ocg * taps : taps;
+    first = s.weights + (s.columns ? oc : s.transposed ? (group * icg * ocg + oc % ocg) * taps : oc * icg * taps);
+  }
+  int8_t at(int64_t c, int64_t tap) const { return first[c * by_channel + tap]; }
+  int64_t taps, by_channel;
+  const int8_t* first;
+};
+
+}  // namespace
 
 void OwnDot::pack(const DotSpec& s, Phase& p) const {
-  const int64_t w = kernels_.width, lanes = 4 / element_, length = p.run_taps * group_in_;
+  const int64_t w = kernels_.width, lanes = 4 / element_, length = p.run_taps * group_in_, icg = s.ic / s.groups, ocg = s.oc / s.groups;
   const auto run_count = static_cast<int64_t>(p.runs.size());
   p.weights.assign(static_cast<size_t>(static_cast<int64_t>(bias_.size()) * run_count * p.steps * 4 + 64), 0);
   p.offsets.assign(bias_.size(), 0);
   for (const Block& b : blocks_) {
     uint8_t* to = p.weights.data() + b.vectors_before * w * run_count * p.steps * 4;
-    for (int64_t oc = 0; oc < b.channels; ++oc) {
-      int64_t sum = 0;
-      for (int64_t r = 0; r < run_count; ++r)
-        for (int64_t i = 0; i < length; ++i) {
-          const Tap& t = p.taps[static_cast<size_t>(r * p.run_taps + i / group_in_)];
-          const int32_t v = weight(s, b.first + oc, i % group_in_, t.index);
-          sum += v;
-          uint8_t* place = to + ((r * p.steps + i / lanes) * b.vectors * w + oc) * 4 + i % lanes * element_;
-          const auto wide = static_cast<int16_t>(v);
-          if (element_ == 1) *place = static_cast<uint8_t>(static_cast<int8_t>(v));
-          else std::memcpy(place, &wide, 2);
+    std::vector<OneChannel> channels;
+    for (int64_t oc = 0; oc < b.channels; ++oc) channels.emplace_back(s, b.first + oc);
+    std::vector<int64_t> sum(channels.size(), 0);
+    for (int64_t r = 0; r < run_count; ++r)
+      for (int64_t i = 0; i < length; ++i) {
+        const int64_t tap = p.taps[static_cast<size_t>(r * p.run_taps + i / group_in_)].index;
+        uint8_t* place = to + (r * p.steps + i / lanes) * b.vectors * w * 4 + i % lanes * element_;
+        for (int64_t oc = 0; oc < b.channels; ++oc, place += 4) {
+          // A channel of a group that was put together with this one has the weight 0.
+          const int64_t c = i % group_in_ - (b.first + oc) / ocg % (s.groups / groups_) * icg;
+          if (c < 0 || c >= icg) continue;
+          const int16_t v = channels[static_cast<size_t>(oc)].at(c, tap);
+          sum[static_cast<size_t>(oc)] += v;
+          if (element_ == 1) *place = static_cast<uint8_t>(v);
+          else std::memcpy(place, &v, 2);
         }
-      if (element_ == 1) p.offsets[static_cast<size_t>(b.vectors_before * w + oc)] = static_cast<int32_t>(-sum * zero_point_);
-    }
+      }
+    if (element_ != 1) continue;
+    for (int64_t oc = 0; oc < b.channels; ++oc)
+      p.offsets[static_cast<size_t>(b.vectors_before * w + oc)] = static_cast<int32_t>(-sum[static_cast<size_t>(oc)] * zero_point_);
   }
 }
 
@@ -217,13 +237,15 @@ void OwnDot::pack_depthwise(const DotSpec& s, Phase& p) const {
   const int64_t w = kernels_.width, pairs = static_cast<int64_t>(p.runs.size()) / 2;
   p.weights.assign(static_cast<size_t>(static_cast<int64_t>(blocks_.size()) * pairs * w * 8 + 64), 0);
   // Channels of the low and of the high half, as pair_low and pair_high leave them.
-  for (int64_t oc = 0; oc < out_channels_; ++oc)
+  for (int64_t i = 0; i < out_channels_ * fold_; ++i) {
+    const OneChannel channel(s, i % out_channels_);
+    const int64_t c = i % (2 * w), lane = c / 4 / 2 * 4 + c % 4;
+    const bool high = c / 4 % 2 == 1;
     for (size_t k = 0; k < p.taps.size(); ++k) {
-      const int64_t c = oc % (2 * w), lane = c / 4 / 2 * 4 + c % 4;
-      const bool high = c / 4 % 2 == 1;
-      const auto v = static_cast<int16_t>(weight(s, oc, 0, p.taps[k].index));
-      std::memcpy(p.weights.data() + ((oc / (2 * w) * pairs + static_cast<int64_t>(k / 2)) * 2 + high) * w * 4 + lane * 4 + static_cast<int64_t>(k % 2) * 2, &v, 2);
+      const int16_t v = channel.at(0, p.taps[k].index);
+      std::memcpy(p.weights.data() + ((i / (2 * w) * pairs + static_cast<int64_t>(k / 2)) * 2 + high) * w * 4 + lane * 4 + static_cast<int64_t>(k % 2) * 2, &v, 2);
     }
+  }
 }
 
 void OwnDot::set_end(const DotSpec& s) {

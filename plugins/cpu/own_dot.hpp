@@ -7,7 +7,8 @@
 // in the cache for the whole band.
 //
 // A transposed convolution is stride x stride convolutions of stride 1, one for each phase of the output's places. Groups of
-// few channels are put together, with zeros between them. Depthwise convolutions (any multiplier) have a kernel of theirs.
+// few channels are put together, with zeros between them. Depthwise convolutions (any multiplier) have a kernel of theirs; where
+// channels fill no whole vectors and pixels follow each other, some pixels are treated as one of as many channels more.
 #pragma once
 #include <vector>
 
@@ -38,6 +39,7 @@ class OwnDot {
   };
   struct Block { int64_t group, first, channels, vectors, vectors_before; };
   struct Row { const uint8_t* x; uint8_t* out; const uint8_t* residual; int64_t columns; };
+  struct Pixels { const uint8_t** x; uint8_t** out; const uint8_t** residual; };  // of a band, one after the other
   struct Band { int64_t first, end; };
 
   void set_geometry(const DotSpec& s);
@@ -46,13 +48,13 @@ class OwnDot {
   void pack(const DotSpec& s, Phase& phase) const;
   void pack_depthwise(const DotSpec& s, Phase& phase) const;
   void set_end(const DotSpec& s);
-  int32_t weight(const DotSpec& s, int64_t oc, int64_t c, int64_t tap) const;
 
   void prepare(const uint8_t* src, const Band& band, uint8_t* to) const;
   void prepare_row(const uint8_t* src, int64_t n, int64_t y, uint8_t* to) const;
   void copy(const uint8_t* codes, int64_t pixels, uint8_t* to) const;
   int64_t list_rows(const Phase& phase, const Band& band, const uint8_t* base, const uint8_t* residual, uint8_t* dst, Row* rows) const;
-  void run_blocks(const Phase& phase, const Row* rows, int64_t count, int64_t first_block, int64_t end_block) const;
+  int64_t list_pixels(const Row* rows, int64_t count, const Pixels& pixels) const;
+  void run_blocks(const Phase& phase, const Pixels& pixels, int64_t count, int64_t first_block, int64_t end_block) const;
   void run_depthwise(const Phase& phase, const Row* rows, int64_t count, int64_t first_block, int64_t end_block) const;
   uint64_t prepared_bytes() const;
   uint64_t slot_bytes() const;
@@ -67,6 +69,7 @@ class OwnDot {
   int64_t gather_y_ = 1, gather_x_ = 1;  // a single tap: only the places that are read are laid out
   int64_t line_ = 1;                     // places of a line of prepared input
   int64_t channels_ = 1, groups_ = 1, group_in_ = 1, group_out_ = 1, out_channels_ = 1, multiplied_ = 1;
+  int64_t fold_ = 1;                     // depthwise: pixels side by side that are treated as one of more channels
   int64_t element_ = 1, out_size_ = 1;   // bytes of a prepared number, of an output
   bool linear_ = false, direct_ = false, depthwise_ = false, has_residual_ = false;
   uint8_t flip_ = 0;

@@ -19,7 +19,10 @@ uint64_t OwnDot::prepared_bytes() const {
   return up(static_cast<uint64_t>((band_rows_ * step_y_ + images * extra) * line_ * channels_ * element_) + slack);
 }
 
-uint64_t OwnDot::slot_bytes() const { return prepared_bytes() + up(static_cast<uint64_t>(band_rows_) * sizeof(Row)); }
+uint64_t OwnDot::slot_bytes() const {
+  const uint64_t pixels = depthwise_ ? 0 : static_cast<uint64_t>(band_rows_ * columns_);
+  return prepared_bytes() + up(static_cast<uint64_t>(band_rows_) * sizeof(Row)) + 3 * up(pixels * sizeof(void*));
+}
 uint64_t OwnDot::workspace_bytes() const { return slot_bytes() * threads_; }
 
 // Codes of whole pixels, one after the other.
@@ -94,10 +97,22 @@ int64_t OwnDot::list_rows(const Phase& p, const Band& band, const uint8_t* base,
   return count;
 }
 
-void OwnDot::run_blocks(const Phase& p, const Row* rows, int64_t count, int64_t first_block, int64_t end_block) const {
-  int64_t pixels = 0;
-  for (int64_t i = 0; i < count; ++i) pixels += rows[i].columns;
-  const int64_t x_step = step_x_ * channels_ * element_, place = out_step_x_ * out_channels_, w = kernels_.width;
+int64_t OwnDot::list_pixels(const Row* rows, int64_t count, const Pixels& pixels) const {
+  const int64_t x_step = step_x_ * channels_ * element_, place = out_step_x_ * out_channels_;
+  int64_t n = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const Row& r = rows[i];
+    for (int64_t c = 0; c < r.columns; ++c) pixels.x[n + c] = r.x + c * x_step;
+    for (int64_t c = 0; c < r.columns; ++c) pixels.out[n + c] = r.out + c * place * out_size_;
+    if (r.residual)
+      for (int64_t c = 0; c < r.columns; ++c) pixels.residual[n + c] = r.residual + c * place;
+    n += r.columns;
+  }
+  return n;
+}
+
+void OwnDot::run_blocks(const Phase& p, const Pixels& pixels, int64_t count, int64_t first_block, int64_t end_block) const {
+  const int64_t w = kernels_.width;
   Tile t{};
   t.runs = p.runs.data();
   t.run_count = static_cast<int64_t>(p.runs.size());
@@ -111,21 +126,17 @@ void OwnDot::run_blocks(const Phase& p, const Row* rows, int64_t count, int64_t 
     t.bias = bias_.data() + at;
     t.multiplier = multiplier_.data() + at;
     t.channels = block.channels;
-    const int64_t most = kernels_.rows_of[block.vectors], tiles = (pixels + most - 1) / most;
-    const int64_t x_first = block.group * group_in_ * element_;
-    int64_t row = 0, column = 0, done = 0;
+    t.channel = block.first;
+    t.x_offset = block.group * group_in_ * element_;
+    const int64_t most = kernels_.rows_of[block.vectors], tiles = (count + most - 1) / most;
+    int64_t done = 0;
     for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t end = pixels * (i + 1) / tiles, n = end - done;
-      for (int64_t k = 0; k < n; ++k) {
-        if (column == rows[row].columns) ++row, column = 0;
-        const Row& r = rows[row];
-        t.x[k] = r.x + column * x_step + x_first;
-        t.out[k] = r.out + (column * place + block.first) * out_size_;
-        t.residual[k] = r.residual ? r.residual + column * place + block.first : nullptr;
-        ++column;
-      }
+      const int64_t end = count * (i + 1) / tiles;
+      t.x = pixels.x + done;
+      t.out = pixels.out + done;
+      t.residual = pixels.residual + done;
+      kernels_.tile(t, end - done, block.vectors);
       done = end;
-      kernels_.tile(t, n, block.vectors);
     }
   }
 }
@@ -134,10 +145,9 @@ void OwnDot::run_depthwise(const Phase& p, const Row* rows, int64_t count, int64
   const int64_t first = blocks_[static_cast<size_t>(first_block)].first, w = kernels_.width;
   const Block& last = blocks_[static_cast<size_t>(end_block - 1)];
   DepthwiseStrip s{};
-  s.x_step = step_x_ * channels_ * 2;
-  s.residual_step = out_step_x_ * out_channels_;
+  s.x_step = step_x_ * channels_ * 2 * fold_;
+  s.residual_step = out_step_x_ * out_channels_ * fold_;
   s.out_step = s.residual_step * out_size_;
-  s.channels = last.first + last.channels - first;
   s.taps = p.runs.data();
   s.pairs = static_cast<int64_t>(p.runs.size()) / 2;
   s.weights = p.weights.data() + first_block * s.pairs * w * 8;
@@ -146,9 +156,18 @@ void OwnDot::run_depthwise(const Phase& p, const Row* rows, int64_t count, int64
   s.end = &end_;
   for (int64_t i = 0; i < count; ++i) {
     s.x = rows[i].x + first * 2;
-    s.pixels = rows[i].columns;
     s.out = rows[i].out + first * out_size_;
     s.residual = rows[i].residual ? rows[i].residual + first : nullptr;
+    s.pixels = rows[i].columns / fold_;
+    s.channels = last.first + last.channels - first;
+    if (s.pixels > 0) kernels_.depthwise(s);
+    // The pixels that are left over: the first channels of one more.
+    s.channels = std::min(rows[i].columns % fold_ * out_channels_ - first, s.channels);
+    if (s.channels <= 0) continue;
+    s.x += s.pixels * s.x_step;
+    s.out += s.pixels * s.out_step;
+    if (s.residual) s.residual += s.pixels * s.residual_step;
+    s.pixels = 1;
     kernels_.depthwise(s);
   }
 }
@@ -159,6 +178,10 @@ void OwnDot::run(const void* src, const uint8_t* residual, void* dst, void* work
   const auto piece = [&](int64_t index) {
     uint8_t* prepared = static_cast<uint8_t*>(workspace) + static_cast<uint64_t>(index) * slot_bytes();
     auto* rows = reinterpret_cast<Row*>(prepared + prepared_bytes());
+    uint8_t* lists = prepared + prepared_bytes() + up(static_cast<uint64_t>(band_rows_) * sizeof(Row));
+    const uint64_t list = depthwise_ ? 0 : up(static_cast<uint64_t>(band_rows_ * columns_) * sizeof(void*));
+    const Pixels pixels{reinterpret_cast<const uint8_t**>(lists), reinterpret_cast<uint8_t**>(lists + list),
+                        reinterpret_cast<const uint8_t**>(lists + 2 * list)};
     int64_t ready = -1;
     for (int64_t task = tasks * index / pieces; task < tasks * (index + 1) / pieces; ++task) {
       const int64_t b = task / splits_, split = task % splits_;
@@ -170,7 +193,7 @@ void OwnDot::run(const void* src, const uint8_t* residual, void* dst, void* work
         const int64_t count = list_rows(p, band, direct_ ? static_cast<const uint8_t*>(src) : prepared, residual, static_cast<uint8_t*>(dst), rows);
         if (count == 0) continue;
         if (depthwise_) run_depthwise(p, rows, count, first, end);
-        else run_blocks(p, rows, count, first, end);
+        else run_blocks(p, pixels, list_pixels(rows, count, pixels), first, end);
       }
     }
   };

@@ -11,6 +11,15 @@ namespace {
 constexpr int64_t band_bytes = 64 * 1024;  // of the first tensor's rows
 uint64_t up(uint64_t n) { return (n + 63) / 64 * 64; }
 
+uint32_t sum_of(const uint8_t* p, int64_t n) {
+  __m128i sum = _mm_setzero_si128();
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) sum = _mm_add_epi64(sum, _mm_sad_epu8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i)), _mm_setzero_si128()));
+  auto total = static_cast<uint32_t>(_mm_cvtsi128_si32(sum) + _mm_cvtsi128_si32(_mm_unpackhi_epi64(sum, sum)));
+  for (; i < n; ++i) total += p[i];
+  return total;
+}
+
 }  // namespace
 
 Product::Product(ProductSpec spec) : spec_(std::move(spec)), kernels_(dot_kernels(spec_.isa)) {
@@ -49,7 +58,7 @@ Product::Product(ProductSpec spec) : spec_(std::move(spec)), kernels_(dot_kernel
 
 uint64_t Product::packed_bytes() const { return up(static_cast<uint64_t>(steps_ * padded_ * 4) + 256); }
 uint64_t Product::slot_bytes() const {
-  return packed_bytes() + up(static_cast<uint64_t>(padded_) * 4) + up(static_cast<uint64_t>(band_ * k_ * 2) + 256);
+  return packed_bytes() + up(static_cast<uint64_t>(padded_) * 4 + 64) + up(static_cast<uint64_t>(band_ * k_ * 2) + 256) + up(static_cast<uint64_t>(band_) * 4);
 }
 
 // The matrix of `dims` that the output's matrix `batch` needs; axes of size 1 broadcast.
@@ -66,25 +75,45 @@ int64_t Product::matrix_of(const Dims& dims, int64_t batch) const {
   return index;
 }
 
-// Four rows byte by byte: b[k][n], b[k + 1][n], ... of each column n. What lies beyond a row is some other number: its
-// columns are never written.
-void Product::pack_bytes(const uint8_t* b, const Block& block, uint8_t* to) const {
+// Four rows byte by byte: b[k][n], b[k + 1][n], ... of each column n; and each column's sum. What lies beyond a row is some
+// other number: its columns are never written.
+void Product::pack_bytes(const uint8_t* b, const Block& block, uint8_t* to, int32_t* sums) const {
   const int64_t columns = block.vectors * kernels_.width;
-  const __m128i flip = _mm_set1_epi8(static_cast<char>(b_flip_));
-  for (int64_t s = 0; s < steps_; ++s, to += columns * 4)
-    for (int64_t c = 0; c < columns && c < block.channels; c += 16) {
-      const auto load = [&](int64_t k) {
-        if (k >= k_) return _mm_setzero_si128();
-        return _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(b + k * n_ + block.first + c)), flip);
-      };
-      const __m128i r0 = load(4 * s), r1 = load(4 * s + 1), r2 = load(4 * s + 2), r3 = load(4 * s + 3);
-      const __m128i t0 = _mm_unpacklo_epi8(r0, r1), t1 = _mm_unpackhi_epi8(r0, r1), t2 = _mm_unpacklo_epi8(r2, r3), t3 = _mm_unpackhi_epi8(r2, r3);
-      auto* out = reinterpret_cast<__m128i*>(to + c * 4);
+  // Codes as unsigned ones are summed, as signed ones stored.
+  const __m128i to_unsigned = _mm_set1_epi8(static_cast<char>(b_flip_ ^ 0x80)), sign = _mm_set1_epi8(static_cast<char>(0x80)), none = _mm_setzero_si128();
+  for (int64_t c = 0; c < columns && c < block.channels; c += 16) {
+    __m128i low = none, high = none;  // sums of 16 bits, emptied every 64 steps
+    uint32_t total[16] = {};
+    const auto empty = [&] {
+      uint16_t part[16];
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(part), low);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(part + 8), high);
+      for (int i = 0; i < 16; ++i) total[i] += part[i];
+      low = high = none;
+    };
+    for (int64_t s = 0; s < steps_; ++s) {
+      __m128i r[4];
+      for (int64_t i = 0; i < 4; ++i) {
+        r[i] = none;
+        const int64_t k = 4 * s + i;
+        if (k >= k_) continue;
+        const __m128i codes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(b + k * n_ + block.first + c)), to_unsigned);
+        low = _mm_add_epi16(low, _mm_unpacklo_epi8(codes, none));
+        high = _mm_add_epi16(high, _mm_unpackhi_epi8(codes, none));
+        r[i] = _mm_xor_si128(codes, sign);
+      }
+      const __m128i t0 = _mm_unpacklo_epi8(r[0], r[1]), t1 = _mm_unpackhi_epi8(r[0], r[1]);
+      const __m128i t2 = _mm_unpacklo_epi8(r[2], r[3]), t3 = _mm_unpackhi_epi8(r[2], r[3]);
+      auto* out = reinterpret_cast<__m128i*>(to + (s * columns + c) * 4);
       _mm_storeu_si128(out, _mm_unpacklo_epi16(t0, t2));
       _mm_storeu_si128(out + 1, _mm_unpackhi_epi16(t0, t2));
       _mm_storeu_si128(out + 2, _mm_unpacklo_epi16(t1, t3));
       _mm_storeu_si128(out + 3, _mm_unpackhi_epi16(t1, t3));
+      if (s % 64 == 63) empty();
     }
+    empty();
+    for (int64_t i = 0; i < 16; ++i) sums[block.first + c + i] = static_cast<int32_t>(total[i] - 128 * static_cast<uint32_t>(k_));
+  }
 }
 
 void Product::pack_wide(const uint8_t* b, const Block& block, uint8_t* to) const {
@@ -105,14 +134,12 @@ void Product::pack_wide(const uint8_t* b, const Block& block, uint8_t* to) const
 }
 
 void Product::pack(const uint8_t* b, uint8_t* to, int32_t* offsets) const {
+  std::fill_n(offsets, padded_, 0);
   for (const Block& block : blocks_) {
     uint8_t* at = to + block.first * steps_ * 4;
-    kernels_.bytes ? pack_bytes(b, block, at) : pack_wide(b, block, at);
+    kernels_.bytes ? pack_bytes(b, block, at, offsets) : pack_wide(b, block, at);
   }
-  std::fill_n(offsets, padded_, 0);
   if (!kernels_.bytes) return;
-  for (int64_t k = 0; k < k_; ++k)
-    for (int64_t n = 0; n < n_; ++n) offsets[n] += static_cast<int8_t>(b[k * n_ + n] ^ b_flip_);
   // Modulo 2^32 on the way; the sum as a whole fits.
   const auto all = static_cast<uint32_t>(k_) * static_cast<uint32_t>(a_zero_) * static_cast<uint32_t>(b_zero_);
   for (int64_t n = 0; n < n_; ++n) offsets[n] = static_cast<int32_t>(all - static_cast<uint32_t>(a_zero_) * static_cast<uint32_t>(offsets[n]));
@@ -126,8 +153,17 @@ void Product::rows(const uint8_t* a, int64_t count, const uint8_t* packed, const
     kernels_.prepare(a, count * k_, a_flip_, a_zero_, scratch);
     x = scratch;
   }
+  // What the second tensor's zero point takes off a row.
+  const bool adds = kernels_.bytes && b_zero_ != 0;
+  auto* add = reinterpret_cast<int32_t*>(scratch + up(static_cast<uint64_t>(band_ * k_ * 2) + 256));
+  for (int64_t row = 0; adds && row < count; ++row) add[row] = static_cast<int32_t>(0u - static_cast<uint32_t>(b_zero_) * sum_of(x + row * k_, k_));
   const int64_t run = 0;
+  const uint8_t *from[most_rows], *extra[most_rows];
+  uint8_t* to[most_rows];
   Tile t{};
+  t.x = from;
+  t.out = to;
+  t.residual = extra;
   t.runs = &run;
   t.run_count = 1;
   t.steps = steps_;
@@ -138,21 +174,17 @@ void Product::rows(const uint8_t* a, int64_t count, const uint8_t* packed, const
     t.bias = bias_.data() + block.first;
     t.multiplier = multiplier_.data() + block.first;
     t.channels = block.channels;
+    t.channel = block.first;
     const int64_t most = kernels_.rows_of[block.vectors], tiles = (count + most - 1) / most;
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t first = count * i / tiles, n = count * (i + 1) / tiles - first;
       for (int64_t r = 0; r < n; ++r) {
         const int64_t row = first + r;
-        t.x[r] = x + row * k_ * element;
-        t.out[r] = out + (row * n_ + block.first) * size;
-        t.residual[r] = residual ? residual + row * n_ + block.first : nullptr;
-        t.add[r] = 0;
-        if (kernels_.bytes && b_zero_ != 0) {
-          uint32_t sum = 0;
-          for (int64_t k = 0; k < k_; ++k) sum += t.x[r][k];
-          t.add[r] = static_cast<int32_t>(0u - static_cast<uint32_t>(b_zero_) * sum);
-        }
+        from[r] = x + row * k_ * element;
+        to[r] = out + row * n_ * size;
+        extra[r] = residual ? residual + row * n_ : nullptr;
       }
+      t.add = adds ? add + first : nullptr;
       kernels_.tile(t, n, block.vectors);
     }
   }
@@ -163,7 +195,7 @@ void Product::run(const uint8_t* a, const uint8_t* b, const uint8_t* residual, v
   const auto piece = [&](int64_t index) {
     uint8_t* packed = static_cast<uint8_t*>(workspace) + static_cast<uint64_t>(index) * slot_bytes();
     auto* offsets = reinterpret_cast<int32_t*>(packed + packed_bytes());
-    uint8_t* scratch = packed + packed_bytes() + up(static_cast<uint64_t>(padded_) * 4);
+    uint8_t* scratch = packed + packed_bytes() + up(static_cast<uint64_t>(padded_) * 4 + 64);
     int64_t ready = -1;
     for (int64_t task = tasks * index / pieces; task < tasks * (index + 1) / pieces; ++task) {
       const int64_t batch = task / bands, band = task % bands, first = m_ * band / bands, count = m_ * (band + 1) / bands - first;

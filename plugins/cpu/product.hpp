@@ -34,7 +34,7 @@ class Product {
  private:
   struct Block { int64_t first, channels, vectors; };
   void pack(const uint8_t* b, uint8_t* to, int32_t* offsets) const;
-  void pack_bytes(const uint8_t* b, const Block& block, uint8_t* to) const;
+  void pack_bytes(const uint8_t* b, const Block& block, uint8_t* to, int32_t* sums) const;
   void pack_wide(const uint8_t* b, const Block& block, uint8_t* to) const;
   void rows(const uint8_t* a, int64_t count, const uint8_t* packed, const int32_t* offsets, uint8_t* scratch, const uint8_t* residual, uint8_t* out) const;
   uint64_t packed_bytes() const;

@@ -17,6 +17,7 @@ std::vector<const DotKernels*> kernels_here() {
   std::vector<const DotKernels*> all;
   for (Isa isa : {Isa::scalar, Isa::sse41, Isa::avx2, Isa::avx512, Isa::vnni})
     if (isa <= best_isa()) all.push_back(&dot_kernels(isa));
+  if (Isa::vnni <= best_isa()) all.push_back(&vnni_wide_dot());
   return all;
 }
 
@@ -101,12 +102,20 @@ std::vector<uint8_t> run_tile(const DotKernels& k, const Case& c) {
     for (int64_t r0 = 0; r0 < c.rows; r0 += k.rows_of[v]) {
       const int64_t n = std::min(k.rows_of[v], c.rows - r0);
       Tile t{};
+      const uint8_t *from[most_rows], *extra[most_rows];
+      uint8_t* to[most_rows];
+      int32_t add[most_rows];
       for (int64_t r = 0; r < n; ++r) {
-        t.x[r] = x.data() + (r0 + r) * row_bytes;
-        t.out[r] = out.data() + ((r0 + r) * c.channels + first) * size;
-        t.residual[r] = residual.data() + (r0 + r) * c.channels + first;
-        t.add[r] = static_cast<int32_t>(r0 + r) * 1000;
+        from[r] = x.data() + (r0 + r) * row_bytes;
+        to[r] = out.data() + (r0 + r) * c.channels * size;
+        extra[r] = residual.data() + (r0 + r) * c.channels;
+        add[r] = static_cast<int32_t>(r0 + r) * 1000;
       }
+      t.x = from;
+      t.out = to;
+      t.residual = extra;
+      t.add = add;
+      t.channel = first;
       t.runs = runs.data();
       t.run_count = c.runs;
       t.steps = steps;

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "plugins/cpu/dot.hpp"
+#include "plugins/cpu/product.hpp"
 #include "plugins/cpu/rows.hpp"
 #include "plugins/cpu/self_check.hpp"
 #include "plugins/cpu/strided.hpp"
@@ -31,6 +32,7 @@ struct Shape {
   int64_t ic, oc, groups, size, kernel, stride;
   bool is_signed = false, residual = false, floats = false;
   int64_t rows = 0;  // of a matrix product
+  bool transposed = false;
 };
 
 void dot(benchmark::State& state, const Shape& shape, quern_cpu::Isa isa, Dot::Engine engine) {
@@ -51,6 +53,9 @@ void dot(benchmark::State& state, const Shape& shape, quern_cpu::Isa isa, Dot::E
     a->pad_begin = a->pad_end = shape.kernel / 2;
     a->out = (shape.size + 2 * a->pad_begin - shape.kernel) / shape.stride + 1;
   }
+  s.transposed = shape.transposed;
+  if (s.transposed)
+    for (quern_cpu::Axis* a : {&s.h, &s.w}) a->pad_begin = a->pad_end = 0, a->out = (shape.size - 1) * shape.stride + shape.kernel;
   if (shape.rows) s.w.in = s.w.out = shape.rows;
   s.src = shape.is_signed ? QUERN_DTYPE_S8 : QUERN_DTYPE_U8;
   s.src_zp = shape.is_signed ? 0 : 117;
@@ -73,9 +78,31 @@ void dot(benchmark::State& state, const Shape& shape, quern_cpu::Isa isa, Dot::E
   auto workspace = random_bytes(kernel.workspace_bytes());
   Dot::Run run(kernel);
   for (auto _ : state) run(aligned(src), aligned(residual), aligned(dst), aligned(workspace));
-  const double ops = 2.0 * static_cast<double>(s.oc * s.h.out * s.w.out * (s.ic / s.groups) * shape.kernel * shape.kernel);
+  const int64_t places = s.transposed ? s.h.in * s.w.in : s.h.out * s.w.out;
+  const double ops = 2.0 * static_cast<double>(s.oc * places * (s.ic / s.groups) * shape.kernel * shape.kernel);
   state.counters["Gop/s"] = benchmark::Counter(ops * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
   state.SetLabel(kernel.implementation());
+}
+
+// A product of two tensors that flow, as of one head of an attention.
+void product(benchmark::State& state, int64_t m, int64_t k, int64_t n, quern_cpu::Isa isa) {
+  std::string why;
+  if (!quern_cpu::isa_available(isa, why)) {
+    state.SkipWithError(why.c_str());
+    return;
+  }
+  quern_cpu::ProductSpec s;
+  s.isa = isa;
+  s.a = {m, k}, s.b = {k, n}, s.out = {m, n};
+  s.a_zp = 117, s.b_zp = 99;
+  s.multiplier = {1e-4f};
+  s.threads = static_cast<uint32_t>(state.range(0));
+  const quern_cpu::Product kernel(s);
+  auto a = random_bytes(static_cast<size_t>(m * k)), b = random_bytes(static_cast<size_t>(k * n)), out = random_bytes(static_cast<size_t>(m * n));
+  auto workspace = random_bytes(kernel.workspace_bytes());
+  for (auto _ : state) kernel.run(a.data(), b.data(), nullptr, out.data(), aligned(workspace));
+  state.counters["Gop/s"] = benchmark::Counter(2e-9 * static_cast<double>(m * k * n), benchmark::Counter::kIsIterationInvariantRate);
+  state.SetLabel(kernel.name());
 }
 
 void row(benchmark::State& state, const std::string& what, const quern_cpu::Rows& rows) {
@@ -135,6 +162,8 @@ const Shape shapes[] = {
     {"matrix_1_1024_1024", 1024, 1024, 1, 1, 1, 1, false, false, false, 1},
     {"matrix_128_768_3072", 768, 3072, 1, 1, 1, 1, false, false, false, 128},
     {"matrix_512_512_512", 512, 512, 1, 1, 1, 1, false, false, false, 512},
+    {"transposed_2x2_64_28", 64, 32, 1, 28, 2, 2, false, false, false, 0, true},
+    {"transposed_4x4_128_14", 128, 64, 1, 14, 4, 2, false, false, false, 0, true},
     {"matrix_1_64_10_float", 64, 10, 1, 1, 1, 1, false, false, true, 1},
 };
 
@@ -148,10 +177,16 @@ int main(int argc, char** argv) {
           ->MeasureProcessCPUTime();
     };
     add("by_rule", quern_cpu::Isa::vnni, Dot::Engine::by_rule)->Arg(2);
-    add("onednn", quern_cpu::Isa::vnni, Dot::Engine::onednn);
+    if (!s.transposed) add("onednn", quern_cpu::Isa::vnni, Dot::Engine::onednn);
     for (quern_cpu::Isa isa : {quern_cpu::Isa::vnni, quern_cpu::Isa::avx512, quern_cpu::Isa::avx2, quern_cpu::Isa::sse41})
       add(quern_cpu::name_of(isa), isa, Dot::Engine::own);
   }
+  for (quern_cpu::Isa isa : {quern_cpu::Isa::vnni, quern_cpu::Isa::avx512, quern_cpu::Isa::avx2, quern_cpu::Isa::sse41})
+    for (const auto& [m, k, n] : {std::array<int64_t, 3>{197, 64, 197}, {197, 197, 64}, {16, 32, 16}})
+      benchmark::RegisterBenchmark(("product_" + std::to_string(m) + "_" + std::to_string(k) + "_" + std::to_string(n) + "/" + quern_cpu::name_of(isa)).c_str(),
+                                   [m = m, k = k, n = n, isa](benchmark::State& state) { product(state, m, k, n, isa); })
+          ->Arg(1)
+          ->MeasureProcessCPUTime();
   for (const quern_cpu::Rows* rows : {&quern_cpu::scalar_rows(), &quern_cpu::avx2_rows(), &quern_cpu::avx512_rows()})
     for (const char* what : {"add", "map", "average_3x3", "max_3x3"})
       benchmark::RegisterBenchmark((std::string(what) + "_" + rows->name).c_str(), [what, rows](benchmark::State& state) { row(state, what, *rows); });
