@@ -19,6 +19,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/files.hpp"
+#include "core/base/folders.hpp"
 
 namespace quern {
 namespace {
@@ -54,24 +55,20 @@ void wait_for_turn(int fd, const fs::path& folder) {
 void put_in_order(const fs::path& left, const fs::path& final) {
   std::error_code error;
   if (fs::is_directory(left / replaced, error)) {
-    std::vector<fs::path> names;
-    for (const auto& entry : fs::directory_iterator(left / replaced, error)) names.push_back(entry.path().filename());
-    for (const auto& name : names) {
+    for (const std::string& name : names_in(left / replaced, error)) {
       if (fs::exists(fs::symlink_status(final / name, error))) fs::rename(final / name, left / name, error);
       fs::rename(left / replaced / name, final / name, error);
       if (error) return;  // better untidy than lost
     }
   }
-  fs::remove_all(left, error);
+  remove_tree(left);
 }
 
 void remove_leftovers(const fs::path& folder, const std::string& beginning, const fs::path& final) {
   std::error_code error;
   std::vector<fs::path> found;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (name.starts_with(beginning) && name.ends_with(ending)) found.push_back(at->path());
-  }
+  for (const std::string& name : names_in(folder, error))
+    if (name.starts_with(beginning) && name.ends_with(ending)) found.push_back(folder / name);
   for (const auto& path : found) {
     const std::string name = path.filename().string();
     const std::string_view middle = std::string_view(name).substr(beginning.size(), name.size() - beginning.size() - std::strlen(ending));
@@ -114,11 +111,7 @@ StagedFolder::StagedFolder(fs::path final_path) {
 }
 
 StagedFolder::~StagedFolder() {
-  try {
-    std::error_code ignored;
-    if (!done_) fs::remove_all(staging_, ignored);
-  } catch (...) {  // short of memory; the next run removes it
-  }
+  if (!done_) remove_tree(staging_);  // what stays for lack of memory, the next run removes
   if (alive_ >= 0) ::close(alive_);
 }
 
@@ -150,8 +143,7 @@ void StagedFolder::commit() {
 void StagedFolder::move_entries() {
   std::error_code error;
   const fs::path aside = staging_ / replaced;
-  std::vector<fs::path> names;
-  for (fs::directory_iterator at(staging_, error), end; !error && at != end; at.increment(error)) names.push_back(at->path().filename());
+  std::vector<std::string> names = names_in(staging_, error);
   if (error) throw io_error("can't be written", staging_, error.value());
   std::sort(names.begin(), names.end());
   // Every path beforehand, so that nothing is allocated between the first move and the last.
@@ -179,7 +171,7 @@ void StagedFolder::move_entries() {
   }
   done_ = true;
   fs::rename(aside, staging_ / finished, error);
-  fs::remove_all(staging_, error);
+  remove_tree(staging_);
 }
 
 }  // namespace quern

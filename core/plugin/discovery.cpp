@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/base/error.hpp"
+#include "core/base/folders.hpp"
 
 namespace quern {
 namespace {
@@ -43,9 +44,8 @@ class Finder {
   void add_folder(const fs::path& folder, bool asked_for) {
     std::vector<fs::path> files;
     std::error_code error;
-    fs::directory_iterator at(folder, error);
-    for (; !error && at != fs::directory_iterator(); at.increment(error))
-      if (at->path().extension() == ".so") files.push_back(at->path());
+    for (const std::string& name : names_in(folder, error))
+      if (fs::path(name).extension() == ".so") files.push_back(folder / name);
     if (error) found.push_back({folder, asked_for, "can't be read: " + error.message()});
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) add_file(file, asked_for, "");
