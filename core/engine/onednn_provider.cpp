@@ -1,5 +1,8 @@
 // Conv, ConvTranspose, Gemm and MatMul in f32 by oneDNN, with bias, activations and residual sums fused.
 // Depthwise convolutions run on a kernel of our own (depthwise.hpp). What oneDNN does not take (other types, empty tensors, odd padding) is left to the next provider.
+#include <atomic>
+#include <new>
+
 #include "core/base/error.hpp"
 #include "core/engine/depthwise.hpp"
 #include "core/engine/engine.hpp"
@@ -25,6 +28,9 @@ class OnednnProvider final : public Provider {
     const auto fused = onednn::read_fused(request.graph, request.members);
     if (!fused) return std::nullopt;
     const std::string& op = request.graph.node(request.members[0]).op;
+    // What oneDNN had half made when memory ran out stays behind in it, and another thread that asks it next crashes.
+    static std::atomic<bool> ran_out{false};
+    if (ran_out) throw std::bad_alloc();
     onednn::require_memory();
     try {
       if (op == "Conv") {
@@ -37,8 +43,14 @@ class OnednnProvider final : public Provider {
       }
       if (op == "Gemm") return onednn::prepare_gemm(request, *fused);
       return onednn::prepare_matmul(request, *fused);
+    } catch (const std::bad_alloc&) {
+      ran_out = true;
+      throw;
     } catch (const dnnl::error& e) {
-      if (e.status == dnnl_out_of_memory) throw Error(ErrorCode::memory, "out of memory while preparing " + op);
+      if (e.status == dnnl_out_of_memory) {
+        ran_out = true;
+        throw Error(ErrorCode::memory, "out of memory while preparing " + op);
+      }
       return std::nullopt;  // not for these shapes or attributes
     }
   }
