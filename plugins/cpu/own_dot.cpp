@@ -13,10 +13,10 @@ constexpr int64_t most_pixels = 2048;          // of a band
 constexpr int64_t linear_columns = 24;         // places of a row where places have no rows of their own
 constexpr int64_t band_bytes = 128 * 1024;     // of prepared input: it shares the second-level cache with the weights
 
-// Threads are started for every call, which costs as much as about 50 us of sums: less is done by one.
+// Waking another thread costs as much as some microseconds of sums: what takes less than 30 is done by one.
 bool worth_threads(double products, Isa isa) {
   static constexpr double per_us[] = {500, 15e3, 40e3, 60e3, 150e3};
-  return products / per_us[static_cast<int>(isa)] >= 100;
+  return products / per_us[static_cast<int>(isa)] >= 30;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@ const Rows& rows() {
     case Isa::vnni:
     case Isa::avx512: return avx512_rows();
     case Isa::avx2: return avx2_rows();
+    case Isa::sse41: return sse41_rows();
     default: return scalar_rows();
   }
 }

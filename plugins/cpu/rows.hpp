@@ -39,6 +39,7 @@ struct Rows {
 };
 
 const Rows& scalar_rows();
+const Rows& sse41_rows();    // only where the CPU has it
 const Rows& avx2_rows();     // only where the CPU has it
 const Rows& avx512_rows();   // f, bw, vl, dq
 const Rows& rows();          // of the instruction set in force (isa.hpp)

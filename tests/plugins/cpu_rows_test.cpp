@@ -14,6 +14,7 @@ using quern_cpu::Source;
 std::vector<const Rows*> all_rows() {
   std::vector<const Rows*> v{&quern_cpu::scalar_rows()};
   __builtin_cpu_init();
+  if (__builtin_cpu_supports("sse4.1")) v.push_back(&quern_cpu::sse41_rows());
   if (__builtin_cpu_supports("avx2")) v.push_back(&quern_cpu::avx2_rows());
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) v.push_back(&quern_cpu::avx512_rows());
   return v;
