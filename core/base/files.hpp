@@ -19,6 +19,9 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
   std::string_view text() const { return {static_cast<const char*>(data_), size_}; }
+  // Lets go of the memory behind bytes that were read; they come back when they are touched again. Keeps the memory of a process
+  // that reads through a large file flat.
+  void release(const void* from, size_t bytes) const;
 
  private:
   MappedFile() = default;
@@ -32,6 +35,27 @@ std::string read_text(const fs::path& path, size_t limit = size_t{64} << 20);
 // `path` and is no regular file (a device, a pipe) is not replaced.
 void write_file(const fs::path& path, std::span<const std::byte> bytes);
 void write_file(const fs::path& path, std::string_view text);
+
+// The same piece by piece, for what is larger than one would like to hold in memory. Gone without a trace unless finished.
+class FileWriter {
+ public:
+  explicit FileWriter(const fs::path& path);
+  ~FileWriter();
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
+  void add(std::span<const std::byte> bytes);
+  void add(std::string_view text) { add(std::as_bytes(std::span(text.data(), text.size()))); }
+  void pad_to(uint64_t alignment);  // with zeros
+  uint64_t size() const { return size_; }
+  void finish();
+
+ private:
+  fs::path path_, temporary_;
+  std::string waiting_;  // small pieces are gathered
+  uint64_t size_ = 0;
+  int fd_ = -1;
+  void put(std::span<const std::byte> bytes);
+};
 
 // A folder whose content appears only when commit() is called; nothing is left behind otherwise.
 //   StagedFolder out("out/"); write_file(out.path() / "a", ...); out.commit();

@@ -153,13 +153,22 @@ Tensor reordered(const Header& h, const std::byte* data) {
   return t;
 }
 
-Tensor array_in(Bytes b, std::shared_ptr<const void> owner, const std::string& where) {
+// `file`: the file that `b` lies in; null when it is memory of `owner`.
+StoredArray array_in(Bytes b, std::shared_ptr<const void> owner, std::shared_ptr<const MappedFile> file, const std::string& where) {
   Header h = parse_header(b, where);
   const std::byte* data = b.data() + h.data_at;
-  if (h.fortran && h.dims.size() > 1) return reordered(h, data);
-  if (reinterpret_cast<uintptr_t>(data) % size_of(h.type) == 0 && b.size() > h.data_at) return Tensor(h.type, h.dims, std::move(owner), data);
-  Tensor t(h.type, h.dims);
-  if (t.bytes() > 0) std::memcpy(t.mutable_bytes(), data, t.bytes());
+  if (h.fortran && h.dims.size() > 1) {
+    auto t = std::make_shared<const Tensor>(reordered(h, data));
+    return {h.type, h.dims, t, static_cast<const std::byte*>(t->data()), nullptr};
+  }
+  return {h.type, h.dims, std::move(owner), data, std::move(file)};
+}
+
+Tensor tensor_of(StoredArray a) {
+  const auto count = element_count(a.dims);
+  if (count > 0 && reinterpret_cast<uintptr_t>(a.data) % size_of(a.type) == 0) return Tensor(a.type, std::move(a.dims), std::move(a.owner), a.data);
+  Tensor t(a.type, std::move(a.dims));
+  if (t.bytes() > 0) std::memcpy(t.mutable_bytes(), a.data, t.bytes());
   return t;
 }
 
@@ -205,10 +214,12 @@ uint32_t crc_of(Bytes b, uint32_t crc = 0) {
 
 }  // namespace
 
-Tensor read_npy(const fs::path& path) {
+StoredArray stored_npy(const fs::path& path) {
   auto file = MappedFile::open(path);
-  return array_in(file->bytes(), file, path.string());
+  return array_in(file->bytes(), file, file, path.string());
 }
+
+Tensor read_npy(const fs::path& path) { return tensor_of(stored_npy(path)); }
 
 std::string npy_bytes(const Tensor& t) {
   std::string s = npy_header(t);
@@ -325,7 +336,9 @@ Npz::Npz(const fs::path& path) : file_(MappedFile::open(path)), path_(path.strin
 
 bool Npz::has(const std::string& name) const { return entries_.count(name) != 0; }
 
-Tensor Npz::read(const std::string& name) const {
+Tensor Npz::read(const std::string& name) const { return tensor_of(stored(name)); }
+
+StoredArray Npz::stored(const std::string& name) const {
   const auto it = entries_.find(name);
   if (it == entries_.end()) {
     std::string list;
@@ -339,18 +352,22 @@ Tensor Npz::read(const std::string& name) const {
   const uint64_t start = e.offset + 30 + number(b, e.offset + 26, 2) + number(b, e.offset + 28, 2);
   if (start > b.size() || e.packed > b.size() - start) throw bad(where, "does not lie within the file (cut off?)");
   const Bytes packed = b.subspan(start, e.packed);
-  const auto check = [&](Bytes data) {
-    if (crc_of(data) != e.crc) throw bad(where, "is damaged: its check sum (CRC-32) is wrong");
-  };
   if (e.method == 0) {
     if (e.packed != e.size) throw bad(where, "is damaged: stored with two different sizes");
-    check(packed);
-    return array_in(packed, file_, where);
+    uint32_t crc = 0;
+    for (size_t done = 0; done < packed.size();) {
+      const Bytes part = packed.subspan(done, std::min<size_t>(packed.size() - done, size_t{1} << 20));
+      crc = crc_of(part, crc);
+      file_->release(part.data(), part.size());
+      done += part.size();
+    }
+    if (crc != e.crc) throw bad(where, "is damaged: its check sum (CRC-32) is wrong");
+    return array_in(packed, file_, file_, where);
   }
   auto unpacked = std::make_shared<const Tensor>(inflated(packed, e.size, where));
   const Bytes data(static_cast<const std::byte*>(unpacked->data()), static_cast<size_t>(e.size));
-  check(data);
-  return array_in(data, unpacked, where);
+  if (crc_of(data) != e.crc) throw bad(where, "is damaged: its check sum (CRC-32) is wrong");
+  return array_in(data, unpacked, nullptr, where);
 }
 
 void write_npz(const fs::path& path, const std::vector<std::pair<std::string, Tensor>>& arrays) {

@@ -11,6 +11,16 @@
 
 namespace quern {
 
+// An array as it lies in memory or in a mapped file (then it may lie at any address: copy rows out of it).
+struct StoredArray {
+  DType type = DType::undefined;
+  Dims dims;
+  std::shared_ptr<const void> owner;
+  const std::byte* data = nullptr;
+  std::shared_ptr<const MappedFile> file;  // null: in memory
+};
+StoredArray stored_npy(const fs::path& path);
+
 Tensor read_npy(const fs::path& path);  // stored C order: looks into the mapped file, no copy
 std::string npy_bytes(const Tensor& tensor);
 
@@ -20,6 +30,7 @@ class Npz {
   const std::vector<std::string>& names() const { return names_; }  // without ".npy", in the order of the file
   bool has(const std::string& name) const;
   Tensor read(const std::string& name) const;
+  StoredArray stored(const std::string& name) const;  // its check sum is checked
 
  private:
   struct Entry { uint64_t offset, packed, size; int method; uint32_t crc; };

@@ -53,17 +53,17 @@ Dims sample_dims(const Source& s, const InputSpec& spec) {
   std::string wanted = "a row of " + to_string(want);
   if (!want.empty() && (want[0] == -1 || want[0] == 1)) wanted = fmt::format("a row of {} (or {})", to_string(want.subspan(1)), to_string(want));
   std::string hint;
-  if (fits(s.array->dims(), want) && s.array->rank() == static_cast<int64_t>(want.size()) && !want.empty() && want[0] > 1)
+  if (fits(s.array.dims, want) && static_cast<int64_t>(s.array.dims.size()) == static_cast<int64_t>(want.size()) && !want.empty() && want[0] > 1)
     hint = fmt::format("the model's batch is fixed to {}: store samples as [samples,{},...]", want[0], want[0]);
   // The commonest slip: the channels on the other side.
   if (row.size() == 3 && want.size() == 4 && fits(Dims{1, row[2], row[0], row[1]}, want)) hint = "the data looks channels-last; transpose it with x.transpose(0, 3, 1, 2)";
   if (row.size() == 3 && want.size() == 4 && fits(Dims{1, row[1], row[2], row[0]}, want)) hint = "the data looks channels-first; transpose it with x.transpose(0, 2, 3, 1)";
-  throw bad_data(s, fmt::format("has the shape {}; input '{}' of the model needs samples on axis 0 and {}", to_string(s.array->dims()), spec.name,
+  throw bad_data(s, fmt::format("has the shape {}; input '{}' of the model needs samples on axis 0 and {}", to_string(s.array.dims), spec.name,
                                 wanted)).hint(hint);
 }
 
 void check_type(const Source& s, const InputSpec& spec, const Affine& affine) {
-  const DType from = s.array->type(), to = spec.dtype;
+  const DType from = s.array.type, to = spec.dtype;
   if (from == DType::bf16) throw bad_data(s, "is bf16, which has no reader; store it as float32");
   if (to == DType::f32 || to == DType::f64 || to == DType::f16) return;
   if (affine.active) throw Error(ErrorCode::config, fmt::format("preprocess: input '{}' is {}; only float inputs can be preprocessed", spec.name, name_of(to)));
@@ -181,8 +181,12 @@ class ArrayDataset : public Dataset {
       Sha256 sha;
       sha.add(fmt::format("quern data 1\n{}\n{}\n", size_, preprocessing_));
       const auto add = [&](const std::string& name, const Source& s) {
-        sha.add(fmt::format("{}\n{} {}\n", name, name_of(s.array->type()), to_string(s.row_dims())));
-        sha.add(std::span(static_cast<const std::byte*>(s.array->data()), static_cast<size_t>(size_) * s.row_bytes()));
+        sha.add(fmt::format("{}\n{} {}\n", name, name_of(s.array.type), to_string(s.row_dims())));
+        for (int64_t i = 0; i < size_; ++i) {
+          const std::byte* row = s.array.data + static_cast<size_t>(i) * s.row_bytes();
+          sha.add(std::span(row, s.row_bytes()));
+          if (s.array.file) s.array.file->release(row, s.row_bytes());
+        }
       };
       for (const Input& in : inputs_) add(in.spec.name, in.source);
       if (labels_) add("labels", *labels_);

@@ -17,7 +17,7 @@ std::string text_of(const json::value& v, const std::string& what) {
 }
 
 Source checked(Source s) {
-  if (s.array->rank() == 0)
+  if (s.array.dims.empty())
     throw Error(ErrorCode::data, s.name + " is a single number; axis 0 has to be the samples").at_file(s.file);
   return s;
 }
@@ -25,13 +25,18 @@ Source checked(Source s) {
 }  // namespace
 
 size_t Source::row_bytes() const {
-  size_t n = size_of(array->type());
-  for (size_t i = 1; i < array->dims().size(); ++i) n *= static_cast<size_t>(array->dims()[i]);
+  size_t n = size_of(array.type);
+  for (size_t i = 1; i < array.dims.size(); ++i) n *= static_cast<size_t>(array.dims[i]);
   return n;
 }
 
 Tensor Source::row(int64_t index, const Dims& dims) const {
-  return Tensor(array->type(), dims, array, static_cast<const std::byte*>(array->data()) + static_cast<size_t>(index) * row_bytes());
+  const std::byte* from = array.data + static_cast<size_t>(index) * row_bytes();
+  if (!array.file && reinterpret_cast<uintptr_t>(from) % size_of(array.type) == 0) return Tensor(array.type, dims, array.owner, from);
+  Tensor out(array.type, dims);
+  if (out.bytes() > 0) std::memcpy(out.mutable_bytes(), from, out.bytes());
+  if (array.file) array.file->release(from, out.bytes());
+  return out;
 }
 
 SourceOpener::SourceOpener(const json::object& section, fs::path folder) : folder_(std::move(folder)) {
@@ -69,12 +74,12 @@ Source SourceOpener::open_default(const std::string& input, bool only_input) {
 
 Source SourceOpener::open_array(const std::string& name) {
   const std::string file = (folder_ / path_).string();
-  return checked({fmt::format("array '{}'", name), file, std::make_shared<const Tensor>(archive().read(name))});
+  return checked({fmt::format("array '{}'", name), file, archive().stored(name)});
 }
 
 Source SourceOpener::open_npy(const std::string& path) const {
   const fs::path file = folder_ / path;
-  return checked({"the array", file.string(), std::make_shared<const Tensor>(read_npy(file))});
+  return checked({"the array", file.string(), stored_npy(file)});
 }
 
 Source SourceOpener::open_raw(const json::object& entry, const std::string& what) const {
@@ -105,7 +110,7 @@ Source SourceOpener::open_raw(const json::object& entry, const std::string& what
                                              name_of(type), to_string(std::span(dims).subspan(1))))
         .at_file(file.string());
   dims[0] = static_cast<int64_t>(bytes.size()) / row;
-  return {"the array", file.string(), std::make_shared<const Tensor>(type, dims, mapped, bytes.data())};
+  return {"the array", file.string(), StoredArray{type, dims, mapped, bytes.data(), mapped}};
 }
 
 }  // namespace quern

@@ -11,11 +11,12 @@ namespace quern {
 struct Source {
   std::string name;                      // "array 'x' of data.npz", "x.npy"
   std::string file;
-  std::shared_ptr<const Tensor> array;   // axis 0: samples; may look into the mapped file
-  int64_t samples() const { return array->dims().front(); }
-  Dims row_dims() const { return {array->dims().begin() + 1, array->dims().end()}; }
+  StoredArray array;                     // axis 0: samples
+  int64_t samples() const { return array.dims.front(); }
+  Dims row_dims() const { return {array.dims.begin() + 1, array.dims.end()}; }
   size_t row_bytes() const;
-  // One row without axis 0, as it is in the file (shares the memory).
+  // One row without axis 0, as it is in the file. A copy where the array lies in a file, whose memory is let go of at once: what
+  // a run takes does not grow with the samples it reads.
   Tensor row(int64_t index, const Dims& dims) const;
 };
 

@@ -123,7 +123,8 @@ void Recipe::add_weights(int id, const dnnl::memory::desc& given, const dnnl::me
     return;
   }
   // One copy where the order is as given and the memory is aligned (a mapped file may not be).
-  if (given == wanted && reinterpret_cast<uintptr_t>(spec.constant->data()) % arena_alignment == 0) {
+  const bool aligned = reinterpret_cast<uintptr_t>(spec.constant->data()) % arena_alignment == 0;
+  if (given == wanted && (aligned || (spec.constant->bytes() >= large_weights && usable_as_it_lies(*spec.constant)))) {
     add_fixed(id, given, std::make_shared<Tensor>(*spec.constant), spec.constant->data());
     return;
   }
@@ -135,6 +136,11 @@ void Recipe::add_weights(int id, const dnnl::memory::desc& given, const dnnl::me
   dnnl::reorder(from, to).execute(stream, from, to);
   stream.wait();
   add_fixed(id, wanted, packed, packed.get());
+}
+
+bool usable_as_it_lies(const Tensor& weights) {
+  const auto at = reinterpret_cast<uintptr_t>(weights.data());
+  return at % arena_alignment == 0 || (at % sizeof(float) == 0 && dnnl::get_effective_cpu_isa() != dnnl::cpu_isa::sse41);
 }
 
 std::unique_ptr<Kernel> make_kernel(Recipe recipe) { return std::make_unique<OnednnKernel>(std::move(recipe)); }

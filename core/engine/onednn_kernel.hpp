@@ -48,6 +48,12 @@ struct Recipe {
   void add_fixed(int id, const dnnl::memory::desc& desc, std::shared_ptr<const void> memory, const void* data);
 };
 
+// Constant weights of Gemm and MatMul from this size on are read as they lie (in a mapped file, perhaps) and never packed: a packed
+// copy would double the memory of a large network, and a product of few rows takes as long as reading the weights.
+inline constexpr size_t large_weights = size_t{32} << 20;
+// Any address will do but on SSE, whose instructions want their operands aligned.
+bool usable_as_it_lies(const Tensor& weights);
+
 std::unique_ptr<Kernel> make_kernel(Recipe recipe);
 
 // The nodes after the first: what they do to the result.

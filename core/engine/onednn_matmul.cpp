@@ -39,6 +39,8 @@ struct Prepared {
   Recipe recipe;
 };
 
+constexpr size_t most_scratchpad = size_t{16} << 20;  // a primitive that packs into more than that at every run gains nothing
+
 Prepared primitive(const Problem& p, const Fused& fused) {
   dnnl::primitive_attr attr = attributes(fused, p.sum_first);
   if (p.scale != 1) attr.set_output_scales(0, {p.scale});
@@ -54,6 +56,14 @@ Prepared primitive(const Problem& p, const Fused& fused) {
   out.recipe.primitive = dnnl::matmul(out.pd);
   if (p.bias) out.recipe.add_fixed(DNNL_ARG_BIAS, bias, p.bias, p.bias->data());
   return out;
+}
+
+bool plain_weights(const Problem& p, const Tensor* constant, const Fused& fused) {
+  if (!constant || constant->bytes() < large_weights || !usable_as_it_lies(*constant)) return false;
+  Problem plain = p;
+  plain.pack = false;
+  const Prepared made = primitive(plain, fused);
+  return is_fast(made.pd.impl_info_str()) && made.pd.scratchpad_desc().get_size() <= most_scratchpad;
 }
 
 std::optional<PreparedKernel> finish(const KernelRequest& request, const Fused& fused, Prepared p, const char* name) {
@@ -122,6 +132,8 @@ std::optional<PreparedKernel> prepare_gemm(const KernelRequest& request, const F
       };
     }
   }
+  const bool as_it_lies = plain_weights(p, weights.constant, fused);
+  p.pack = p.pack && !as_it_lies;
   Prepared prepared = primitive(p, fused);
   prepared.recipe.add_input(DNNL_ARG_SRC, p.src, a);
   prepared.recipe.add_weights(DNNL_ARG_WEIGHTS, p.given_weights, prepared.pd.weights_desc(), weights, b);
@@ -175,6 +187,8 @@ std::optional<PreparedKernel> prepare_matmul(const KernelRequest& request, const
       return std::nullopt;
     p.bias = row_of(*row.constant, n, 1);
   }
+  const bool as_it_lies = plain_weights(p, sb.constant, fused);
+  p.pack = p.pack && !as_it_lies;
   Prepared prepared = primitive(p, fused);
   prepared.recipe.add_input(DNNL_ARG_SRC, p.src, a);
   prepared.recipe.add_weights(DNNL_ARG_WEIGHTS, p.given_weights, prepared.pd.weights_desc(), sb, b);

@@ -77,26 +77,42 @@ void set_bias(GraphEditor& edit, const Linear& l, const Row& row) {
   edit.set_constant_input(l.id, 2, n.name + ".bias", tensor_of(l.weight->type(), {l.channels}, row));
 }
 
+namespace {
+
+// Each weight times the factor of its output channel, rounded once; no copy of the weights in double.
+template <class T, class Channel>
+void scale_each(const Tensor& from, Tensor& to, const Row& by, Channel channel) {
+  const auto x = from.values<T>();
+  const auto y = to.mutable_values<T>();
+  for (size_t i = 0; i < y.size(); ++i) y[i] = static_cast<T>(static_cast<double>(x[i]) * by[channel(i)]);
+}
+
+}  // namespace
+
 void scale_weights(GraphEditor& edit, const Linear& l, const Row& by) {
   const Node& n = edit.graph.node(l.id);
   const Tensor& w = *l.weight;
-  Row v = doubles(w);
   const Dims& d = w.dims();
+  Tensor scaled(w.type(), d);
+  const auto scale = [&](auto channel) {
+    if (w.type() == DType::f64) scale_each<double>(w, scaled, by, channel);
+    else scale_each<float>(w, scaled, by, channel);
+  };
   if (n.op == "ConvTranspose") {  // [in, out / group, kernel...]
     const int64_t group = n.integer("group", 1), per_group = d[1], in_per_group = d[0] / group;
     const int64_t inner = w.count() / std::max<int64_t>(d[0] * d[1], 1);
-    for (size_t i = 0; i < v.size(); ++i) {
+    scale([&](size_t i) {
       const int64_t m = static_cast<int64_t>(i) / inner % per_group, in = static_cast<int64_t>(i) / inner / per_group;
-      v[i] *= by[static_cast<size_t>(in / in_per_group * per_group + m)];
-    }
+      return static_cast<size_t>(in / in_per_group * per_group + m);
+    });
   } else if (n.op == "Conv" || (n.op == "Gemm" && n.integer("transB", 0))) {
-    const size_t inner = v.size() / static_cast<size_t>(std::max<int64_t>(d[0], 1));
-    for (size_t i = 0; i < v.size(); ++i) v[i] *= by[i / inner];
+    const size_t inner = static_cast<size_t>(w.count() / std::max<int64_t>(d[0], 1));
+    scale([&](size_t i) { return i / inner; });
   } else {
-    for (size_t i = 0; i < v.size(); ++i) v[i] *= by[i % static_cast<size_t>(l.channels)];
+    scale([&](size_t i) { return i % static_cast<size_t>(l.channels); });
   }
   const std::string name = edit.graph.value(n.inputs[1]).name;
-  edit.set_constant_input(l.id, 1, name, tensor_of(w.type(), d, v));
+  edit.set_constant_input(l.id, 1, name, std::move(scaled));
 }
 
 }  // namespace quern

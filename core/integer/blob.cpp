@@ -12,19 +12,28 @@
 namespace quern {
 
 json::object BlobWriter::add(const Tensor& tensor) {
-  const std::string_view data(static_cast<const char*>(tensor.data()), tensor.bytes());
+  const auto text = [](const Tensor& t) { return std::string_view(static_cast<const char*>(t.data()), t.bytes()); };
+  const std::string_view data = text(tensor);
   const size_t hash = std::hash<std::string_view>()(data);
   const auto [first, last] = pieces_.equal_range(hash);
-  const auto same = std::find_if(first, last, [&](const auto& p) { return std::string_view(bytes_).substr(p.second.first, p.second.second) == data; });
-  size_t offset = (bytes_.size() + 63) / 64 * 64;
+  const auto same = std::find_if(first, last, [&](const auto& p) { return text(p.second.tensor) == data; });
+  uint64_t offset = (file_.size() + 63) / 64 * 64;
   if (same != last) {
-    offset = same->second.first;
+    offset = same->second.offset;
   } else {
-    bytes_.resize(offset, '\0');
-    bytes_.append(data);
-    pieces_.emplace(hash, std::pair(offset, data.size()));
+    const std::string padding(static_cast<size_t>(offset - file_.size()), '\0');
+    for (const std::string_view part : {std::string_view(padding), data}) {
+      file_.add(part);
+      sha_.add(part);
+    }
+    pieces_.emplace(hash, Piece{offset, tensor});
   }
   return {{"dtype", name_of(tensor.type())}, {"dims", json::array(tensor.dims().begin(), tensor.dims().end())}, {"offset", offset}};
+}
+
+std::string BlobWriter::finish() {
+  file_.finish();
+  return sha_.hex();
 }
 
 Tensor BlobReader::get(const json::object& reference) const {

@@ -2,6 +2,7 @@
 #pragma once
 #include <unordered_map>
 
+#include "core/base/digest.hpp"
 #include "core/base/files.hpp"
 #include "core/base/json.hpp"
 #include "core/base/tensor.hpp"
@@ -10,13 +11,17 @@ namespace quern {
 
 class BlobWriter {
  public:
-  // {"dtype": "s8", "dims": [..], "offset": n}
+  explicit BlobWriter(const fs::path& path) : file_(path) {}
+  // {"dtype": "s8", "dims": [..], "offset": n}. Written at once; equal data is written once.
   json::object add(const Tensor& tensor);
-  const std::string& bytes() const { return bytes_; }
+  uint64_t bytes() const { return file_.size(); }
+  std::string finish();  // the SHA-256 of the whole
 
  private:
-  std::string bytes_;
-  std::unordered_multimap<size_t, std::pair<size_t, size_t>> pieces_;  // hash -> offset and size
+  struct Piece { uint64_t offset; Tensor tensor; };  // shares the memory of what was written
+  FileWriter file_;
+  Sha256 sha_;
+  std::unordered_multimap<size_t, Piece> pieces_;  // by hash of the data
 };
 
 class BlobReader {

@@ -30,14 +30,37 @@ int64_t macs_of(const Graph& graph, const Node& node);
 IntegerModel lower(const Graph& graph, const Placement& placement, const Rules& rules, const Target& target);
 
 // The float graph with FakeQuantize nodes where `placement` has quantizers with params (for estimates).
-// `activations`, `weights`: which kinds are put in.
-Graph estimated_graph(const Graph& graph, const Placement& placement, bool activations = true, bool weights = true);
+// `activations`, `weights`: which kinds are put in. Without `fold`, weights stay as they are and the node stands behind them.
+Graph estimated_graph(const Graph& graph, const Placement& placement, bool activations = true, bool weights = true, bool fold = true);
 
 // package/: index.json and data.bin; docs/package.md describes it.
 void write_package(const IntegerModel& model, const fs::path& folder);
 IntegerModel read_package(const fs::path& folder);  // Error(model) on anything that does not fit (digests, sizes, versions)
 
-// The float graph with QuantizeLinear / DequantizeLinear, weights and biases as integers: ONNX opset >= 13.
-Graph qdq_graph(const Graph& graph, const Placement& placement, const IntegerModel& model);
+// QDQ: the float graph with QuantizeLinear / DequantizeLinear, weights and biases as integers; ONNX opset >= 13. `plain` says
+// what the package computes and nothing else. `ort` and `openvino` hold the same integers, arranged so that this runtime makes
+// integer kernels of them (docs/qdq.md).
+enum class QdqProfile { plain, ort, openvino };
+std::string name_of(QdqProfile profile);
+QdqProfile qdq_profile_from_name(const std::string& name);  // Error(config)
+std::string qdq_file_name(QdqProfile profile);              // "model.onnx", "model.ort.onnx", "model.openvino.onnx"
+
+// A quantizer that the runtime needs inside of what the target runs as one unit: the file's result is no longer the package's
+// to the last bit.
+struct QdqAddition { std::string tensor, node; QuantParams params; };
+struct QdqFloatNode { std::string node, op, reason; };
+struct QdqExport {
+  Graph graph;
+  std::vector<QdqAddition> added;
+  // Nodes that the runtime runs in float, by our knowledge of what it fuses, and how many Conv, ConvTranspose, Gemm and MatMul
+  // it runs in integers. Of `plain`, nothing is said.
+  std::vector<QdqFloatNode> floats;
+  int64_t heavy_integer = 0, heavy_float = 0;
+};
+
+// Values for which a quantizer is added; the caller finds out their range over the calibration data.
+std::vector<ValueId> qdq_added_values(const Graph& graph, const Placement& placement, QdqProfile profile);
+QdqExport export_qdq(const Graph& graph, const Placement& placement, const IntegerModel& model, QdqProfile profile = QdqProfile::plain,
+                     const std::map<ValueId, Range>& added = {});
 
 }  // namespace quern

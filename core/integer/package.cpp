@@ -47,7 +47,10 @@ template <class F> auto in_package(F&& read) {
 
 void write_package(const IntegerModel& model, const fs::path& folder) {
   const Graph& graph = model.graph;
-  BlobWriter blob;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw Error(ErrorCode::io, "can't be created: " + error.message()).at_file(folder.string());
+  BlobWriter blob(folder / "data.bin");
   json::array values, nodes, inputs, outputs;
   json::object contracts;
   std::vector<bool> used(graph.value_slots(), false);
@@ -88,6 +91,8 @@ void write_package(const IntegerModel& model, const fs::path& folder) {
   json::array notes;
   for (const auto& n : model.notes) notes.push_back(json::object{{"node", n.node}, {"text", n.text}});
 
+  const uint64_t bytes = blob.bytes();
+  const std::string digest = blob.finish();
   json::object index{
       {"quern_package", format_version},
       {"provenance", model.provenance},
@@ -95,13 +100,9 @@ void write_package(const IntegerModel& model, const fs::path& folder) {
                               {"profile", model.profile}, {"rules_digest", model.rules_digest}}},
       {"coverage", json::object{{"integer_nodes", model.integer_nodes}, {"float_nodes", model.float_nodes},
                                 {"integer_macs", model.integer_macs}, {"total_macs", model.total_macs}}},
-      {"data", json::object{{"file", "data.bin"}, {"bytes", blob.bytes().size()}, {"sha256", sha256(blob.bytes())}}},
+      {"data", json::object{{"file", "data.bin"}, {"bytes", bytes}, {"sha256", digest}}},
       {"name", graph.name}, {"opset", graph.opset}, {"inputs", std::move(inputs)}, {"outputs", std::move(outputs)},
       {"contracts", std::move(contracts)}, {"values", std::move(values)}, {"nodes", std::move(nodes)}, {"notes", std::move(notes)}};
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) throw Error(ErrorCode::io, "can't be created: " + error.message()).at_file(folder.string());
-  write_file(folder / "data.bin", blob.bytes());
   write_file(folder / "index.json", to_text(index));
 }
 

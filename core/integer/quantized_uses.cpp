@@ -9,12 +9,15 @@ Graph with_quantized_uses(const Graph& graph, const Placement& placement,
   Graph copy = graph;
   std::map<std::pair<ValueId, int>, ValueId> made;
   std::map<ValueId, int> produced;  // values that a unit writes as integers
+  // A value that a unit writes as integers exists only so: a second quantizer reads what the first one leaves of it.
   const auto quantized = [&](ValueId value, int quantizer) {
     // Tied quantizers of one value are one quantizer: equal parameters give the same replacement.
     const Quantizer& q = placement.quantizers[static_cast<size_t>(quantizer)];
     for (auto it = made.lower_bound({value, 0}); it != made.end() && it->first.first == value; ++it)
       if (placement.quantizers[static_cast<size_t>(it->first.second)].params == q.params) return it->second;
-    const ValueId id = make(copy, value, q);
+    const auto first = produced.find(value);
+    const auto written = first == produced.end() || first->second == quantizer ? made.end() : made.find({value, first->second});
+    const ValueId id = make(copy, written == made.end() ? value : written->second, q);
     made[{value, quantizer}] = id;
     return id;
   };

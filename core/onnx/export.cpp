@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <limits>
 #include <set>
 
 #include "core/base/error.hpp"
@@ -38,6 +39,10 @@ void collect(const Graph& graph, OpsetNeed& need, std::set<std::string>& domains
 
 class Writer {
  public:
+  // Initializers of at least this many bytes are left to the caller.
+  size_t large = std::numeric_limits<size_t>::max();
+  std::vector<ValueId> left;
+
   // `outer`: the names under which a branch finds what it takes from around it.
   void write(const Graph& graph, onnx::GraphProto* out, const std::map<ValueId, std::string>& outer = {}) {
     const bool branch = captures_;
@@ -86,7 +91,9 @@ class Writer {
     }
     for (size_t i = 0; i < used.size(); ++i) {
       const Value& v = graph.value(static_cast<ValueId>(i));
-      if (used[i] && v.constant) put_tensor(*v.constant, v.name, out->add_initializer());
+      if (!used[i] || !v.constant) continue;
+      if (!branch && v.constant->bytes() >= large) left.push_back(static_cast<ValueId>(i));
+      else put_tensor(*v.constant, v.name, out->add_initializer());
     }
     for (ValueId id : graph.inputs())
       if (!outer.count(id)) put(graph.value(id), out->add_input());
@@ -147,15 +154,8 @@ size_t constant_bytes(const Graph& graph) {
   return n;
 }
 
-}  // namespace
-
-std::string export_onnx(const Graph& graph, const ExportOptions& options) {
-  const int64_t wanted = options.opset > 0 ? options.opset : std::max<int64_t>(13, graph.opset);
-  if (needs_expansion(graph, wanted)) {
-    Graph expanded = graph;  // constants are shared
-    expand_for_opset(expanded, wanted);
-    if (!needs_expansion(expanded, wanted)) return export_onnx(expanded, options);
-  }
+// Everything but the graph.
+onnx::ModelProto model_of(const Graph& graph, const ExportOptions& options) {
   OpsetNeed need;
   std::set<std::string> domains{""};
   collect(graph, need, domains);
@@ -165,9 +165,6 @@ std::string export_onnx(const Graph& graph, const ExportOptions& options) {
   if (opset > need.high)
     throw Error(ErrorCode::model, fmt::format("can't be written with opset {}: its definition ends with {}", opset, need.high))
         .at_node(need.high_node);
-  if (constant_bytes(graph) > (size_t{2} << 30) - (size_t{16} << 20))
-    throw Error(ErrorCode::model, "the model is larger than 2 GB, which a single ONNX file can't hold");
-
   onnx::ModelProto model;
   model.set_ir_version(std::max(options.ir_version, ir_for(opset)));
   model.set_producer_name(options.producer);
@@ -182,9 +179,11 @@ std::string export_onnx(const Graph& graph, const ExportOptions& options) {
     property->set_key(key);
     property->set_value(value);
   }
-  Writer().write(graph, model.mutable_graph());
+  return model;
+}
 
-  const size_t size = model.ByteSizeLong();
+std::string bytes_of(const google::protobuf::MessageLite& message) {
+  const size_t size = message.ByteSizeLong();
   if (size > static_cast<size_t>(INT_MAX))
     throw Error(ErrorCode::model, "the model is larger than 2 GB, which a single ONNX file can't hold");
   std::string bytes;
@@ -193,9 +192,108 @@ std::string export_onnx(const Graph& graph, const ExportOptions& options) {
     google::protobuf::io::StringOutputStream raw(&bytes);
     google::protobuf::io::CodedOutputStream out(&raw);
     out.SetSerializationDeterministic(true);
-    if (!model.SerializeToCodedStream(&out)) throw Error(ErrorCode::internal, "the ONNX model can't be written");
+    if (!message.SerializeToCodedStream(&out)) throw Error(ErrorCode::internal, "the ONNX model can't be written");
   }
   return bytes;
+}
+
+// Protobuf's number, and the head of a field that has a length.
+std::string number(uint64_t v) {
+  std::string s;
+  for (; v >= 128; v >>= 7) s += static_cast<char>(v % 128 + 128);
+  return s + static_cast<char>(v);
+}
+std::string field(int id, uint64_t length) { return number(static_cast<uint64_t>(id) << 3 | 2) + number(length); }
+
+}  // namespace
+
+namespace {
+
+// The graph with operators newer than its opset written out, where that helps.
+std::optional<Graph> expanded_for(const Graph& graph, const ExportOptions& options) {
+  const int64_t wanted = options.opset > 0 ? options.opset : std::max<int64_t>(13, graph.opset);
+  if (!needs_expansion(graph, wanted)) return {};
+  Graph expanded = graph;  // constants are shared
+  expand_for_opset(expanded, wanted);
+  if (needs_expansion(expanded, wanted)) return {};
+  return expanded;
+}
+
+}  // namespace
+
+std::string export_onnx(const Graph& graph, const ExportOptions& options) {
+  if (const auto expanded = expanded_for(graph, options)) return export_onnx(*expanded, options);
+  if (constant_bytes(graph) > options.external_above)
+    throw Error(ErrorCode::model, "the model is larger than 2 GB, which a single ONNX file can't hold");
+  onnx::ModelProto model = model_of(graph, options);
+  Writer().write(graph, model.mutable_graph());
+  return bytes_of(model);
+}
+
+void write_onnx(const Graph& graph, const fs::path& path, const ExportOptions& options) {
+  if (const auto expanded = expanded_for(graph, options)) return write_onnx(*expanded, path, options);
+  constexpr size_t large = size_t{64} << 10;
+  constexpr uint64_t page = 4096;  // so that readers can map each tensor by itself
+  const std::string head = bytes_of(model_of(graph, options));
+  onnx::GraphProto proto;
+  Writer writer;
+  writer.large = large;
+  writer.write(graph, &proto);
+  const bool outside = constant_bytes(graph) > options.external_above;
+  const auto data_of = [&](ValueId v) {
+    const Tensor& t = *graph.value(v).constant;
+    return std::span(static_cast<const std::byte*>(t.data()), t.bytes());
+  };
+  if (outside) {
+    const fs::path data_path = path.string() + ".data";
+    FileWriter data(data_path);
+    for (ValueId v : writer.left) {
+      data.pad_to(page);
+      const Tensor& t = *graph.value(v).constant;
+      auto* tensor = proto.add_initializer();
+      tensor->set_name(graph.value(v).name);
+      tensor->set_data_type(static_cast<int32_t>(t.type()));
+      for (int64_t d : t.dims()) tensor->add_dims(d);
+      tensor->set_data_location(onnx::TensorProto::EXTERNAL);
+      const auto entry = [&](const char* key, std::string value) {
+        auto* e = tensor->add_external_data();
+        e->set_key(key);
+        e->set_value(std::move(value));
+      };
+      entry("location", data_path.filename().string());
+      entry("offset", std::to_string(data.size()));
+      entry("length", std::to_string(t.bytes()));
+      data.add(data_of(v));
+    }
+    data.finish();
+    writer.left.clear();
+  }
+  // model = head + graph; graph = small parts + one record (a tensor's head, then its bytes) per large initializer.
+  const std::string small = bytes_of(proto);
+  std::vector<std::string> tensors;
+  uint64_t size = small.size();
+  for (ValueId v : writer.left) {
+    const Tensor& t = *graph.value(v).constant;
+    onnx::TensorProto tensor;
+    tensor.set_name(graph.value(v).name);
+    tensor.set_data_type(static_cast<int32_t>(t.type()));
+    for (int64_t d : t.dims()) tensor.add_dims(d);
+    const std::string about = bytes_of(tensor) + field(onnx::TensorProto::kRawDataFieldNumber, t.bytes());
+    tensors.push_back(field(onnx::GraphProto::kInitializerFieldNumber, about.size() + t.bytes()) + about);
+    size += tensors.back().size() + t.bytes();
+  }
+  const std::string graph_field = field(onnx::ModelProto::kGraphFieldNumber, size);
+  if (head.size() + graph_field.size() + size > static_cast<size_t>(INT_MAX))
+    throw Error(ErrorCode::model, "the model is larger than 2 GB, which a single ONNX file can't hold").at_file(path.string());
+  FileWriter out(path);
+  out.add(head);
+  out.add(graph_field);
+  out.add(small);
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    out.add(tensors[i]);
+    out.add(data_of(writer.left[i]));
+  }
+  out.finish();
 }
 
 }  // namespace quern

@@ -24,6 +24,7 @@ struct ExportOptions {
   int64_t opset = 0;       // 0: the smallest that holds every node (>= 13), the newer operators of expand_for_opset written out
   int64_t ir_version = 8;
   std::string producer = "quern", producer_version = "";
+  size_t external_above = (size_t{2} << 30) - (size_t{16} << 20);
 };
 // Writes with operators of `opset` what is newer: Swish (24), Gelu (20), Mish and GroupNormalization (18), LayerNormalization (17),
 // HardSwish (14). The number of nodes written out. export_onnx does this for its opset, or else for that of the graph's file.
@@ -31,6 +32,11 @@ int64_t expand_for_opset(Graph& graph, int64_t opset);
 bool needs_expansion(const Graph& graph, int64_t opset);
 // Deterministic bytes. Nodes of the domain "quern" can't be exported: Error(internal).
 std::string export_onnx(const Graph& graph, const ExportOptions& options = {});
+
+// The same into a file, tensor by tensor: no second copy of the weights is made. Beyond `external_above` bytes the weights go to
+// a file beside it, "NAME.data" (an ONNX file can't be larger than 2 GB). Each is written under a temporary name and renamed, the
+// data first.
+void write_onnx(const Graph& graph, const fs::path& path, const ExportOptions& options = {});
 
 // What the gate knows of an operator: the since-versions whose meaning Quern reads, oldest first. Used by the importer,
 // `quern inspect` and the documentation.

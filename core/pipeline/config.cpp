@@ -227,6 +227,11 @@ Config interpret(Document document, const fs::path& folder, const ConfigOverride
   if (const auto* s = data.if_contains("calibration")) c.calibration = s->get_object();
   if (const auto* s = data.if_contains("evaluation")) c.evaluation = s->get_object();
   if (const auto* m = c.effective.if_contains("metric")) c.metric = *m;
+  json::value& files = c.effective["export"].get_object()["qdq"];
+  if (files.is_string()) files = json::array{files};
+  for (QdqProfile profile : {QdqProfile::plain, QdqProfile::ort, QdqProfile::openvino})
+    for (const json::value& name : files.get_array())
+      if (qdq_profile_from_name(std::string(name.get_string())) == profile && (c.qdq.empty() || c.qdq.back() != profile)) c.qdq.push_back(profile);
   c.threads = static_cast<int>(overrides.threads >= 0 ? overrides.threads : c.effective["threads"].to_number<int64_t>());
   c.seed = c.effective["seed"].to_number<int64_t>();
   return c;

@@ -14,6 +14,7 @@
 
 #include "core/base/files.hpp"
 #include "core/base/json.hpp"
+#include "core/integer/integer.hpp"
 #include "core/pipeline/yaml.hpp"
 #include "core/placement/placement.hpp"
 #include "core/plugin/plugin.hpp"
@@ -52,6 +53,7 @@ struct Config {
   std::string device, profile, preset;
   std::optional<json::object> calibration, evaluation;  // sections for open_dataset
   json::value metric;
+  std::vector<QdqProfile> qdq;    // files to write, each once, in the order of the profiles
   std::vector<StageEntry> stages; // plugin stages and "quantize", in order
   int threads = 0;                // 0: all cores this process may use
   int64_t seed = 0;

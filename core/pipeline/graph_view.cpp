@@ -220,11 +220,6 @@ void GraphView::set_constant(ValueId id, Tensor tensor) {
 void GraphView::put_constant(ValueId id, const Tensor& tensor) {
   graph_.set_constant(id, tensor);
   if (!estimated_) return;
-  // A constant that carries a weight quantizer stands fake-quantized in the estimated graph: that one is made anew.
-  for (const PlacedUnit& unit : placement_.units)
-    for (const PlacedOperand& operand : unit.operands)
-      if (operand.value == id && operand.quantizer >= 0 && placement_.quantizers[static_cast<size_t>(operand.quantizer)].kind == QuantizerKind::weight)
-        return estimated_.reset();
   const ValueId there = estimated_->graph().find_value(graph_.value(id).name);
   if (there == no_value) return estimated_.reset();
   estimated_->set_constant(there, tensor);
@@ -270,12 +265,16 @@ void GraphView::measure(uint32_t index, uint32_t samples, double* square, double
   const int64_t count = std::clamp<int64_t>(samples, 1, std::max<int64_t>(1, data_.size()));
   std::vector<int64_t> chosen;
   for (int64_t i = 0; i < count; ++i) chosen.push_back(i * data_.size() / count);
+  size_t weights = 0;
+  for (size_t v = 0; v < graph_.value_slots(); ++v)
+    if (const auto& c = graph_.value(static_cast<ValueId>(v)).constant) weights += c->bytes();
+  const size_t memory = sample_memory + std::min(weights / 4, sample_budget / 2);
   if (reference_ && reference_->samples() != chosen.size()) { reference_.reset(); estimated_.reset(); }
   if (!reference_) {
-    reference_.emplace(*original_, data_, chosen, threads_, sample_budget / 2);
+    reference_.emplace(*original_, data_, chosen, threads_, sample_budget / 2, memory);
     measured_node_ = -1;
   }
-  if (!estimated_) estimated_.emplace(estimated_graph(graph_, placement_), data_, chosen, threads_, sample_budget / 2);
+  if (!estimated_) estimated_.emplace(estimated_graph(graph_, placement_, true, true, false), data_, chosen, threads_, sample_budget / 2, memory);
 
   const Node& other = estimated_->graph().node(estimated_->graph().find_node(node.name));
   const ValueId mine = node.outputs.at(0), theirs = other.outputs.at(0);
@@ -296,10 +295,8 @@ void GraphView::measure(uint32_t index, uint32_t samples, double* square, double
   // Sums per sample and channel, added up in the order of the samples.
   struct Sums { std::vector<double> square, difference; int64_t places = 0; };
   std::vector<Sums> sums(chosen.size());
-  std::vector<Tensor> expected(chosen.size());
-  reference_->compute(mine, [&](size_t s, const Tensor& t) { expected[s] = t; });
   estimated_->compute(theirs, [&](size_t s, const Tensor& got) {
-    const Tensor& want = expected[s];
+    const Tensor want = reference_->value(mine, s);
     const size_t axis = node.op == "MatMul" ? static_cast<size_t>(std::max<int64_t>(got.rank() - 1, 0)) : 1;
     if (got.dims() != want.dims() || got.rank() <= static_cast<int64_t>(axis) || got.dims()[axis] != static_cast<int64_t>(channels))
       throw Error(ErrorCode::plugin, fmt::format("'{}' gives {}; measured for {} channels", node.name, to_string(got.dims()), channels));

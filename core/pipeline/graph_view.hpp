@@ -27,7 +27,9 @@ class GraphView {
   void run(const StageHandle& stage, const json::object& parameters, const StatisticsSet& statistics, std::vector<StageLine>& lines,
            const std::function<void()>& tick = {});
 
-  static constexpr size_t sample_budget = size_t{512} << 20;
+  // Of values kept by the two runners of measure(): in all, most of it in a temporary file; and in memory, each, beside a
+  // quarter of the weights.
+  static constexpr size_t sample_budget = size_t{512} << 20, sample_memory = size_t{2} << 20;
 
  private:
   struct Calls;  // the C functions

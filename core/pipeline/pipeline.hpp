@@ -9,6 +9,7 @@
 //
 // Results do not depend on the number of threads. Times are kept apart (RunResult::timing).
 #pragma once
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,11 +53,12 @@ struct RunResult {
   std::vector<PassReport> passes;
   std::vector<RewriteCheck> rewrite_checks;
   int64_t rewrite_samples = 0;
-  Graph graph;                    // float, rewritten, as the stages left it
+  Graph graph;                    // float, rewritten, as the stages left it; without large constants, which nothing needs any more
   Placement placement;            // with types, ranges and params
   std::vector<StageLine> stage_lines;
   std::vector<std::string> not_portable;  // float nodes that run on a library's kernels
   IntegerModel integer;
+  std::vector<std::pair<QdqProfile, QdqExport>> exports;  // the files of config.qdq, ready to be written
   // Over the evaluation data (or some calibration samples, without a metric).
   bool evaluated = false;
   std::string metric;             // "" when there is none
@@ -70,12 +72,13 @@ struct RunResult {
 struct PreparedNetwork {
   Rules rules;
   std::shared_ptr<const Target> target;
-  Graph original, graph;          // as imported; rewritten
+  Graph graph;                    // rewritten
   std::string model_digest;
   std::vector<PassReport> passes;
   Placement placement;
 };
-PreparedNetwork prepare(Config& config, PluginRegistry& registry);
+// `imported`: looks at the graph as it is in the file, before it is rewritten; no copy of it is kept.
+PreparedNetwork prepare(Config& config, PluginRegistry& registry, const std::function<void(const Graph&)>& imported = {});
 QuantizePlan plan(Config& config, PluginRegistry& registry);
 RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& options = {});
 

@@ -62,16 +62,23 @@ Graph runnable(const Graph& original) {
 
 }  // namespace
 
+std::vector<NamedTensors> float_outputs(const Graph& graph, const Dataset& data, int64_t samples, int threads) {
+  Engine engine(runnable(graph), {.providers = {onednn_provider(), own_float_provider()}});
+  std::vector<NamedTensors> out(static_cast<size_t>(std::min(samples, data.size())));
+  run_samples(engine, static_cast<int64_t>(out.size()), threads, [&](int64_t i) { return to_named(data.item(i)); }, {},
+              [&](int64_t i, NamedTensors tensors) { out[static_cast<size_t>(i)] = std::move(tensors); });
+  return out;
+}
+
 std::vector<RewriteCheck> check_rewrite(const Graph& original, const Graph& rewritten, const Dataset& data, int64_t samples, int threads) {
-  const EngineOptions options{.providers = {onednn_provider(), own_float_provider()}};
-  Engine a(runnable(original), options), b(rewritten, options);
-  const int64_t count = std::min(samples, data.size());
-  std::vector<std::vector<RewriteCheck>> found(static_cast<size_t>(count));
-  const auto input = [&](int64_t i) { return to_named(data.item(i)); };
-  // Two passes with the results of the first kept: a few samples only.
-  std::vector<NamedTensors> expected(static_cast<size_t>(count));
-  run_samples(a, count, threads, input, {}, [&](int64_t i, NamedTensors out) { expected[static_cast<size_t>(i)] = std::move(out); });
-  run_samples(b, count, threads, input, {}, [&](int64_t i, NamedTensors out) {
+  return check_rewrite(float_outputs(original, data, samples, threads), rewritten, data, threads);
+}
+
+std::vector<RewriteCheck> check_rewrite(const std::vector<NamedTensors>& expected, const Graph& rewritten, const Dataset& data, int threads) {
+  Engine b(rewritten, {.providers = {onednn_provider(), own_float_provider()}});
+  const auto count = static_cast<int64_t>(expected.size());
+  std::vector<std::vector<RewriteCheck>> found(expected.size());
+  run_samples(b, count, threads, [&](int64_t i) { return to_named(data.item(i)); }, {}, [&](int64_t i, NamedTensors out) {
     const NamedTensors& want = expected[static_cast<size_t>(i)];
     auto& checks = found[static_cast<size_t>(i)];
     for (size_t k = 0; k < want.size(); ++k) {
@@ -145,23 +152,23 @@ std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& gra
   return data;
 }
 
-PreparedNetwork prepare(Config& config, PluginRegistry& registry) {
+PreparedNetwork prepare(Config& config, PluginRegistry& registry, const std::function<void(const Graph&)>& imported) {
   PreparedNetwork p;
   p.rules = complete_config(config, registry);
   p.target = registry.target(config.device);
   std::error_code ignored;
   if (!fs::exists(config.model, ignored))
     throw config.error("/model", fmt::format("there is no model file '{}'", config.model.string()));
-  p.original = import_onnx(config.model);
-  for (NodeId id : p.original.order()) {
-    const Node& n = p.original.node(id);
+  p.graph = import_onnx(config.model);
+  for (NodeId id : p.graph.order()) {
+    const Node& n = p.graph.node(id);
     if (n.op != "QuantizeLinear" && n.op != "DequantizeLinear") continue;
     log::warning("{}: holds {} '{}': it is quantized already; give the float network, else its own quantizers stay as float nodes",
                  config.model.string(), n.op, n.name);
     break;
   }
   p.model_digest = sha256(MappedFile::open(config.model)->bytes());
-  p.graph = p.original;
+  if (imported) imported(p.graph);
   p.passes = canonicalize(p.graph, evaluate_constant_node);
   const Unrolling unrolling = unroll_for_target(p.graph, p.rules, config.placement);
   if (unrolling.unrolled > 0) p.passes.push_back({"unroll recurrent nodes", unrolling.unrolled});

@@ -9,7 +9,9 @@ namespace quern {
 int64_t give_every_node_its_bias(Graph& graph);
 
 // Runs the graph as imported and as rewritten on the same samples and compares every output. Error(internal) beyond the
-// tolerance: nothing that follows would mean anything.
+// tolerance: nothing that follows would mean anything. In two steps, so that both need not be in memory at once.
+std::vector<NamedTensors> float_outputs(const Graph& graph, const Dataset& data, int64_t samples, int threads);
+std::vector<RewriteCheck> check_rewrite(const std::vector<NamedTensors>& expected, const Graph& rewritten, const Dataset& data, int threads);
 std::vector<RewriteCheck> check_rewrite(const Graph& original, const Graph& rewritten, const Dataset& data, int64_t samples, int threads);
 
 // Calibration data against the model: names, types, sizes (Error(data)), NaN, emptiness.

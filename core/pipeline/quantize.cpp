@@ -1,8 +1,10 @@
 // The main job. Every step here is a call into the room that does it.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
@@ -52,6 +54,37 @@ void collect(const Graph& graph, const Dataset& data, StatisticsSet& statistics,
       },
       [&](int64_t, NamedTensors) { stage.advance(); });
   for (const auto& s : sets) statistics.merge(s);
+}
+
+// The range of values that a QDQ profile quantizes though the target doesn't. From statistics that stages asked for anyway (per
+// channel behind a convolution, before its Relu); what there is none of gets a pass of its own, so that a file more never
+// changes how the others are made.
+std::map<ValueId, Range> export_ranges(const Graph& graph, const Placement& placement, const Config& config, const Dataset& data,
+                                       const StatisticsSet& kept, int threads, Progress& progress) {
+  std::map<ValueId, Range> out;
+  std::vector<ValueId> missing;
+  for (QdqProfile profile : config.qdq) {
+    for (ValueId v : qdq_added_values(graph, placement, profile)) {
+      const Node& maker = graph.node(graph.value(v).producer);
+      const bool relu = maker.op == "Relu";
+      const StatisticRequest per_channel{graph.value(relu ? maker.inputs.at(0) : v).name, StatisticKind::min_max, 1, 0};
+      if (out.count(v)) continue;
+      if (!kept.has(per_channel)) { missing.push_back(v); out[v] = {}; continue; }
+      const StatisticResult seen = kept.result(per_channel);
+      Range r{*std::min_element(seen.low.begin(), seen.low.end()), *std::max_element(seen.high.begin(), seen.high.end())};
+      if (relu) r = {std::max(0.0, r.low), std::max(0.0, r.high)};
+      out[v] = r;
+    }
+  }
+  StatisticsSet own;
+  const auto request = [&](ValueId v) { return StatisticRequest{graph.value(v).name, StatisticKind::min_max, -1, 0}; };
+  for (ValueId v : missing) own.request(request(v));
+  collect(graph, data, own, threads, progress, "ranges for the QDQ file");
+  for (ValueId v : missing) {
+    const StatisticResult seen = own.result(request(v));
+    out[v] = {seen.low.at(0), seen.high.at(0)};
+  }
+  return out;
 }
 
 // Float nodes whose bytes depend on the machine: those a library's kernels compute.
@@ -149,29 +182,29 @@ RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& o
   const auto start = std::chrono::steady_clock::now();
 
   RunResult r;
-  PreparedNetwork p;
-  {
-    auto stage = progress.stage("import and place");
-    p = prepare(config, registry);
-  }
-  throw_if_cancelled();
-  std::vector<PlacedStage> before, after;
-  split_stages(config, registry, before, after);
   std::unique_ptr<Dataset> data;
-  {
-    auto stage = progress.stage("check data");
-    data = open_calibration(config, p.graph, threads, r.warnings);
-    if (options.evaluate) open_evaluation(config, input_specs(p.graph));  // a slip there must not show after the work
-  }
+  std::vector<NamedTensors> file_outputs;  // what the network of the file gives, to hold the rewritten one against
+  std::vector<PlacedStage> before, after;
+  std::optional<Progress::Stage> step;
+  step.emplace(&progress, "import", 0);
+  PreparedNetwork p = prepare(config, registry, [&](const Graph& graph) {
+    split_stages(config, registry, before, after);
+    step.emplace(&progress, "check data", 0);
+    data = open_calibration(config, graph, threads, r.warnings);
+    if (options.evaluate) open_evaluation(config, input_specs(graph));  // a slip there must not show after the work
+    step.emplace(&progress, "float reference", 0);
+    file_outputs = float_outputs(graph, *data, rewrite_check_samples, threads);
+    step.emplace(&progress, "rewrite and place", 0);
+  });
+  throw_if_cancelled();
   r.calibration_samples = data->size();
   config.effective["data"].at("calibration").as_object()["samples"] = data->size();
-  r.rewrite_samples = std::min(rewrite_check_samples, data->size());
-  {
-    auto stage = progress.stage("check rewrite");
-    r.rewrite_checks = check_rewrite(p.original, p.graph, *data, rewrite_check_samples, threads);
-  }
-  p.original = Graph();  // its weights are no longer needed
-  const Graph float_graph = p.graph;  // before any stage changes it; shares the weights
+  step.emplace(&progress, "check rewrite", 0);
+  r.rewrite_samples = static_cast<int64_t>(file_outputs.size());
+  r.rewrite_checks = check_rewrite(file_outputs, p.graph, *data, threads);
+  file_outputs.clear();
+  step.reset();
+  const Graph float_graph = options.evaluate ? p.graph : Graph();  // before any stage changes it; shares the weights
 
   // Stages that change weights first: each sees statistics of the graph as the one before it left it.
   for (const auto& stage : before) {
@@ -183,21 +216,25 @@ RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& o
     view.run(stage.handle, stage.entry->parameters, statistics, r.stage_lines, [&] { work.advance(); });
   }
 
-  GraphView view(p.graph, p.placement, *data, threads);
-  StatisticsSet statistics;
-  RangeFinder ranges(p.graph, p.placement, p.rules, config, registry);
-  ranges.request(statistics);
-  for (const auto& stage : after) view.plan(stage.handle, stage.entry->parameters, statistics);
-  collect(p.graph, *data, statistics, threads, progress, "statistics");
+  std::map<ValueId, Range> ranges_of_added;
   {
-    auto stage = progress.stage("ranges");
-    ranges.compute(statistics, threads);
-  }
-  throw_if_cancelled();
-  for (const auto& stage : after) {
-    auto work = progress.stage(stage.entry->name);
-    view.run(stage.handle, stage.entry->parameters, statistics, r.stage_lines, [&] { work.advance(); });
+    GraphView view(p.graph, p.placement, *data, threads);
+    StatisticsSet statistics;
+    RangeFinder ranges(p.graph, p.placement, p.rules, config, registry);
+    ranges.request(statistics);
+    for (const auto& stage : after) view.plan(stage.handle, stage.entry->parameters, statistics);
+    collect(p.graph, *data, statistics, threads, progress, "statistics");
+    {
+      auto stage = progress.stage("ranges");
+      ranges.compute(statistics, threads);
+    }
     throw_if_cancelled();
+    for (const auto& stage : after) {
+      auto work = progress.stage(stage.entry->name);
+      view.run(stage.handle, stage.entry->parameters, statistics, r.stage_lines, [&] { work.advance(); });
+      throw_if_cancelled();
+    }
+    ranges_of_added = export_ranges(p.graph, p.placement, config, *data, statistics, threads, progress);
   }
 
   r.model_digest = p.model_digest;
@@ -223,6 +260,12 @@ RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& o
                                       {"configuration_sha256", r.config_digest},
                                       {"float_class", r.float_class}};
   r.not_portable = not_portable_nodes(r.integer, *data);
+  for (QdqProfile profile : config.qdq) r.exports.emplace_back(profile, export_qdq(p.graph, p.placement, r.integer, profile, ranges_of_added));
+  // From here on only the float network that the integers are held against needs its weights.
+  for (size_t v = 0; v < p.graph.value_slots(); ++v) {
+    Value& value = p.graph.value(static_cast<ValueId>(v));
+    if (value.constant && value.constant->bytes() > (size_t{64} << 10)) value.constant = nullptr;
+  }
   if (options.evaluate) judge(config, p, float_graph, *data, options, progress, r);
   r.graph = std::move(p.graph);
   r.placement = std::move(p.placement);

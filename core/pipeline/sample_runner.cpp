@@ -5,15 +5,23 @@
 
 #include "core/base/error.hpp"
 #include "core/base/parallel.hpp"
+#include "core/numeric/quantization.hpp"
 #include "core/pipeline/pipeline.hpp"
 
 namespace quern {
 
-SampleRunner::SampleRunner(Graph graph, const Dataset& data, std::vector<int64_t> samples, int threads, size_t budget)
+SampleRunner::SampleRunner(Graph graph, const Dataset& data, std::vector<int64_t> samples, int threads, size_t budget, size_t memory)
     : graph_(std::move(graph)), data_(data), samples_(std::move(samples)), threads_(std::max(1, threads)), budget_(budget),
-      position_(graph_.node_slots(), 0) {
+      kept_(samples_.size(), memory), position_(graph_.node_slots(), 0) {
   int p = 0;
   for (NodeId id : graph_.order()) position_[static_cast<size_t>(id)] = p++;
+}
+
+bool SampleRunner::is_constant(ValueId v) const {
+  const Value& value = graph_.value(v);
+  if (value.is_constant() || value.producer == no_node) return value.is_constant();
+  const Node& n = graph_.node(value.producer);
+  return n.domain == "quern" && n.op == "FakeQuantize" && graph_.value(n.inputs.at(0)).is_constant();
 }
 
 void SampleRunner::run(const std::vector<ValueId>& wanted, const std::function<void(size_t, std::vector<Tensor>&)>& use) {
@@ -25,8 +33,8 @@ void SampleRunner::run(const std::vector<ValueId>& wanted, const std::function<v
     const ValueId v = open.back();
     open.pop_back();
     const Value& value = graph_.value(v);
-    if (value.is_constant()) continue;
-    if (kept_.count(v) || value.producer == no_node) { from.insert(v); continue; }
+    if (is_constant(v)) continue;
+    if (kept_.has(v) || value.producer == no_node) { from.insert(v); continue; }
     if (!nodes.insert(value.producer).second) continue;
     for (ValueId in : graph_.node(value.producer).inputs)
       if (in != no_value) open.push_back(in);
@@ -39,6 +47,11 @@ void SampleRunner::run(const std::vector<ValueId>& wanted, const std::function<v
     if (!fresh) return it->second;
     const Value& value = graph_.value(v);
     if (value.is_constant()) return it->second = part.add_constant(value.name, *value.constant);
+    if (is_constant(v)) {
+      const Node& quantizer = graph_.node(value.producer);
+      const auto& payload = dynamic_cast<const QuantizePayload&>(*quantizer.payload);
+      return it->second = part.add_constant(value.name, fake_quantize(*graph_.value(quantizer.inputs[0]).constant, payload.params));
+    }
     it->second = part.add_value(value.name, value.dtype, value.shape);
     part.value(it->second).dim_names = value.dim_names;
     return it->second;
@@ -67,7 +80,7 @@ void SampleRunner::run(const std::vector<ValueId>& wanted, const std::function<v
     std::optional<Sample> sample;
     for (ValueId v : from) {
       const std::string& name = graph_.value(v).name;
-      if (const auto it = kept_.find(v); it != kept_.end()) { in.emplace_back(name, it->second[s]); continue; }
+      if (kept_.has(v)) { in.emplace_back(name, kept_.get(v, s)); continue; }
       if (!sample) sample = data_.item(samples_[s]);
       for (const auto& t : *sample) if (t.name == name) in.emplace_back(name, t.tensor);
     }
@@ -81,39 +94,32 @@ void SampleRunner::run(const std::vector<ValueId>& wanted, const std::function<v
 void SampleRunner::keep(const std::vector<ValueId>& values) {
   std::vector<ValueId> missing;
   for (ValueId v : values) {
-    const Value& value = graph_.value(v);
-    if (!value.is_constant() && value.producer != no_node && !kept_.count(v) && std::find(missing.begin(), missing.end(), v) == missing.end())
+    if (!is_constant(v) && graph_.value(v).producer != no_node && !kept_.has(v) && std::find(missing.begin(), missing.end(), v) == missing.end())
       missing.push_back(v);
   }
   if (missing.empty()) return;
-  std::vector<std::vector<Tensor>> results(missing.size(), std::vector<Tensor>(samples_.size()));
   run(missing, [&](size_t s, std::vector<Tensor>& out) {
-    for (size_t k = 0; k < out.size(); ++k) results[k][s] = std::move(out[k]);
+    for (size_t k = 0; k < out.size(); ++k)
+      kept_.put(missing[k], position_[static_cast<size_t>(graph_.value(missing[k]).producer)], s, std::move(out[k]));
   });
-  for (size_t k = 0; k < missing.size(); ++k) kept_[missing[k]] = std::move(results[k]);
   shrink(values);
 }
 
 void SampleRunner::shrink(const std::vector<ValueId>& needed) {
+  const std::vector<ValueId> values = kept_.values();  // the earliest first
   size_t total = 0;
-  for (const auto& [v, list] : kept_)
-    for (const Tensor& t : list) total += t.bytes();
-  while (total > budget_) {
-    auto earliest = kept_.end();
-    for (auto it = kept_.begin(); it != kept_.end(); ++it) {
-      if (std::find(needed.begin(), needed.end(), it->first) != needed.end()) continue;
-      const auto at = [&](ValueId v) { return position_[static_cast<size_t>(graph_.value(v).producer)]; };
-      if (earliest == kept_.end() || at(it->first) < at(earliest->first)) earliest = it;
-    }
-    if (earliest == kept_.end()) return;
-    for (const Tensor& t : earliest->second) total -= t.bytes();
-    kept_.erase(earliest);
+  for (ValueId v : values) total += kept_.bytes(v);
+  for (ValueId v : values) {
+    if (total <= budget_) return;
+    if (std::find(needed.begin(), needed.end(), v) != needed.end()) continue;
+    total -= kept_.bytes(v);
+    kept_.erase(v);
   }
 }
 
 void SampleRunner::compute(ValueId value, const std::function<void(size_t, const Tensor&)>& use) {
-  if (const auto it = kept_.find(value); it != kept_.end()) {
-    parallel_for(static_cast<int64_t>(samples_.size()), threads_, [&](int64_t i, int) { use(static_cast<size_t>(i), it->second[static_cast<size_t>(i)]); });
+  if (kept_.has(value)) {
+    parallel_for(static_cast<int64_t>(samples_.size()), threads_, [&](int64_t i, int) { use(static_cast<size_t>(i), kept_.get(value, static_cast<size_t>(i))); });
     return;
   }
   run({value}, [&](size_t s, std::vector<Tensor>& out) { use(s, out.at(0)); });

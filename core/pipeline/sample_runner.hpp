@@ -6,26 +6,32 @@
 //   runner.compute(z, [&](size_t sample, const Tensor& t) { ... });
 //   runner.set_constant(bias, tensor);                    // forgets what depends on it
 //
-// Memory: kept values, up to `budget` bytes; beyond it the earliest in the network are dropped and computed again when needed.
+// Kept values: up to `budget` bytes, of them `memory` in memory and the others in a temporary file (sample_store.hpp); beyond it the
+// earliest in the network are dropped and computed again when needed. A weight behind a FakeQuantize is quantized when a part
+// of the network that reads it is run: no second copy of all weights.
 #pragma once
 #include <functional>
-#include <map>
+#include <limits>
 #include <vector>
 
 #include "core/dataset/dataset.hpp"
 #include "core/engine/engine.hpp"
+#include "core/pipeline/sample_store.hpp"
 
 namespace quern {
 
 class SampleRunner {
  public:
-  SampleRunner(Graph graph, const Dataset& data, std::vector<int64_t> samples, int threads, size_t budget);
+  SampleRunner(Graph graph, const Dataset& data, std::vector<int64_t> samples, int threads, size_t budget,
+               size_t memory = std::numeric_limits<size_t>::max());
   const Graph& graph() const { return graph_; }
   size_t samples() const { return samples_.size(); }
   void keep(const std::vector<ValueId>& values);
   // `use` is called in parallel, once per sample.
   void compute(ValueId value, const std::function<void(size_t sample, const Tensor&)>& use);
   void set_constant(ValueId value, Tensor tensor);
+  // Of a value that is kept.
+  Tensor value(ValueId value, size_t sample) const { return kept_.get(value, sample); }
   void forget(ValueId value) { kept_.erase(value); }
 
  private:
@@ -34,9 +40,10 @@ class SampleRunner {
   std::vector<int64_t> samples_;
   int threads_;
   size_t budget_;
-  std::map<ValueId, std::vector<Tensor>> kept_;
+  SampleStore kept_;
   std::vector<int> position_;  // of nodes, in topological order
 
+  bool is_constant(ValueId value) const;  // itself, or behind a FakeQuantize
   void run(const std::vector<ValueId>& wanted, const std::function<void(size_t, std::vector<Tensor>&)>& use);
   void shrink(const std::vector<ValueId>& needed);
 };

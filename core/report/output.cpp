@@ -10,7 +10,7 @@ namespace {
 void refuse_to_overwrite(const fs::path& folder) {
   std::error_code error;
   if (fs::exists(folder / "package" / "index.json", error)) return;
-  for (const char* name : {"effective.yaml", "model.onnx", "package", "report.json"})
+  for (const char* name : {"effective.yaml", "model.onnx", "model.ort.onnx", "model.openvino.onnx", "package", "report.json"})
     if (fs::exists(fs::symlink_status(folder / name, error)))
       throw Error(ErrorCode::io, std::string("holds '") + name + "', which is no result of Quern and would be replaced").at_file(folder.string())
           .hint("give another folder with -o, or move that file away");
@@ -47,22 +47,37 @@ void OutputFolder::commit() {
   done_ = true;
 }
 
-void write_output(const Config& config, const RunResult& r, OutputFolder& folder) {
-  Graph qdq = qdq_graph(r.graph, r.placement, r.integer);
-  qdq.metadata["quern.tool"] = "quern";
-  qdq.metadata["quern.version"] = version();
-  qdq.metadata["quern.target"] = r.target_id + " " + r.target_version + " " + r.profile;
-  qdq.metadata["quern.rules_sha256"] = r.rules_digest;
-  qdq.metadata["quern.configuration_sha256"] = r.config_digest;
-  qdq.metadata["quern.model_sha256"] = r.model_digest;
+namespace {
+
+void write_qdq(const RunResult& r, QdqProfile profile, const QdqExport& made, const fs::path& folder) {
+  Graph graph = made.graph;  // shares the constants
+  auto& metadata = graph.metadata;
+  metadata["quern.tool"] = "quern";
+  metadata["quern.version"] = version();
+  metadata["quern.target"] = r.target_id + " " + r.target_version + " " + r.profile;
+  metadata["quern.rules_sha256"] = r.rules_digest;
+  metadata["quern.configuration_sha256"] = r.config_digest;
+  metadata["quern.model_sha256"] = r.model_digest;
+  if (profile != QdqProfile::plain) metadata["quern.qdq"] = name_of(profile);
+  if (!made.added.empty()) {
+    std::string names;
+    for (const QdqAddition& a : made.added) names += (names.empty() ? "" : "\n") + a.tensor;
+    metadata["quern.qdq_added"] = names;
+  }
   ExportOptions options;
   options.producer_version = version();
-  const std::string model = export_onnx(qdq, options), report = to_text(report_json(config, r));
+  write_onnx(graph, folder / qdq_file_name(profile), options);
+}
+
+}  // namespace
+
+void write_output(const Config& config, const RunResult& r, OutputFolder& folder) {
+  const std::string report = to_text(report_json(config, r));
   // As seen from where the folder will lie, not from where it lies for the moment.
   const std::string effective = effective_yaml(config, folder.final_path());
   const fs::path& staging = folder.path();
   try {
-    write_file(staging / "model.onnx", model);
+    for (const auto& [profile, made] : r.exports) write_qdq(r, profile, made, staging);
     write_package(r.integer, staging / "package");
     write_file(staging / "report.json", report);
     write_file(staging / "effective.yaml", effective);
@@ -70,7 +85,14 @@ void write_output(const Config& config, const RunResult& r, OutputFolder& folder
     if (e.file().starts_with(staging.string())) e.set_file(folder.final_path().string() + e.file().substr(staging.string().size()));
     throw;
   }
+  // Files of an earlier result that this one does not have would be taken for its own.
+  std::error_code ignored;
+  std::vector<fs::path> stale;
+  for (QdqProfile profile : {QdqProfile::plain, QdqProfile::ort, QdqProfile::openvino})
+    for (const std::string& name : {qdq_file_name(profile), qdq_file_name(profile) + ".data"})
+      if (!fs::exists(staging / name, ignored)) stale.push_back(folder.final_path() / name);
   folder.commit();
+  for (const fs::path& path : stale) fs::remove(path, ignored);
 }
 
 }  // namespace quern

@@ -120,6 +120,23 @@ json::object report_json(const Config& config, const RunResult& r) {
     out["evaluation"] = std::move(e);
   }
 
+  json::array exports;
+  for (const auto& [profile, e] : r.exports) {
+    json::object o{{"profile", name_of(profile)}, {"file", qdq_file_name(profile)}};
+    if (profile != QdqProfile::plain) {
+      json::array added, floats;
+      for (const auto& a : e.added)
+        added.push_back(json::object{{"tensor", a.tensor}, {"node", a.node}, {"scale", json_number(a.params.scale.at(0))}, {"zero_point", a.params.zero_point.at(0)}});
+      for (const auto& f : e.floats) floats.push_back(json::object{{"node", f.node}, {"op", f.op}, {"reason", f.reason}});
+      o["heavy_integer"] = e.heavy_integer;
+      o["heavy_float"] = e.heavy_float;
+      o["added_quantizers"] = std::move(added);
+      o["float_nodes"] = std::move(floats);
+    }
+    exports.push_back(std::move(o));
+  }
+  out["exports"] = std::move(exports);
+
   json::array notes, stages;
   for (const auto& n : m.notes) notes.push_back(json::object{{"node", n.node}, {"note", n.text}});
   for (const auto& s : r.stage_lines)
@@ -156,6 +173,13 @@ std::string summary_text(const Config& config, const RunResult& r) {
                      k.nodes == 1 ? fmt::format("'{}'", k.name) : fmt::format("('{}', ...)", k.name), k.reason);
   }
   if (shown < r.placement.floats.size()) s += fmt::format("           and {} more nodes (report.json)\n", r.placement.floats.size() - shown);
+  for (const auto& [profile, e] : r.exports) {
+    if (profile == QdqProfile::plain) continue;
+    s += fmt::format("{:<10} {}: {} of {} heavy nodes in integers", name_of(profile), qdq_file_name(profile), e.heavy_integer, e.heavy_integer + e.heavy_float);
+    if (!e.added.empty()) s += fmt::format(", {} quantizer{} added ('{}'{})", e.added.size(), e.added.size() == 1 ? "" : "s", e.added[0].tensor, e.added.size() == 1 ? "" : ", ...");
+    if (!e.floats.empty()) s += fmt::format(", {} node{} in float: '{}'{}", e.floats.size(), e.floats.size() == 1 ? "" : "s", e.floats[0].node, e.floats.size() == 1 ? "" : ", ... (report.json)");
+    s += "\n";
+  }
   double worst = 0;
   for (const auto& c : r.rewrite_checks) worst = std::max(worst, c.max_value > 0 ? c.max_difference / c.max_value : 0);
   if (worst == 0) s += fmt::format("rewriting  left the float outputs as they were ({} samples)\n", r.rewrite_samples);

@@ -181,6 +181,15 @@ void StatisticsSet::merge(const StatisticsSet& other) {
   }
 }
 
+bool StatisticsSet::has(const StatisticRequest& wanted) const {
+  StatisticRequest r = wanted;
+  if (!has_quantile(r.kind)) r.quantile = 0;
+  const auto it = by_value_.find(r.value);
+  if (it == by_value_.end()) return false;
+  const auto at = it->second->by_key.find(r.key());
+  return at != it->second->by_key.end() && !at->second->empty();
+}
+
 StatisticResult StatisticsSet::result(const StatisticRequest& wanted) const {
   StatisticRequest r = wanted;
   if (!has_quantile(r.kind)) r.quantile = 0;

@@ -88,6 +88,7 @@ class StatisticsSet {
   // Error(data) when a value has a sample in both, when the requests differ, or when provenance contradicts; then nothing is
   // changed. A set without requests takes over those of the other.
   void merge(const StatisticsSet& other);
+  bool has(const StatisticRequest& request) const;  // requested and observed
   // Error(internal) when not requested or nothing was observed.
   StatisticResult result(const StatisticRequest& request) const;
 

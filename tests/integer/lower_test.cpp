@@ -209,7 +209,7 @@ TEST(Lower, WhatTheTargetRefusesStaysFloat) {
   ASSERT_EQ(l.model.notes.size(), 2u);
   EXPECT_NE(l.model.notes[0].text.find("not today"), std::string::npos);
   EXPECT_EQ(largest_difference(run(l.model.graph), run(net.graph)), 0);
-  const Graph qdq = qdq_graph(net.graph, l.placement, l.model);
+  const Graph qdq = export_qdq(net.graph, l.placement, l.model).graph;
   for (NodeId id : qdq.order()) EXPECT_NE(qdq.node(id).op, "QuantizeLinear");
 }
 
@@ -217,7 +217,7 @@ TEST(Lower, NamesOfTheModelAreNeverTakenAway) {
   Network net("x_quantized");  // what the integer form of x would be called
   const Lowered l(net.graph);
   EXPECT_LT(largest_difference(run(l.model.graph, true), run(net.graph)), 0.3);
-  EXPECT_LT(largest_difference(run(qdq_graph(net.graph, l.placement, l.model)), run(net.graph)), 0.3);
+  EXPECT_LT(largest_difference(run(export_qdq(net.graph, l.placement, l.model).graph), run(net.graph)), 0.3);
 }
 
 TEST(Package, ReadsBackToTheSameBytes) {
@@ -236,7 +236,7 @@ TEST(Package, ReadsBackToTheSameBytes) {
 TEST(Qdq, ComputesWhatTheIntegersMean) {
   Network net;
   const Lowered l(net.graph);
-  const Graph qdq = qdq_graph(net.graph, l.placement, l.model);
+  const Graph qdq = export_qdq(net.graph, l.placement, l.model).graph;
   std::map<std::string, int> count;
   for (NodeId id : qdq.order()) ++count[qdq.node(id).op];
   EXPECT_EQ(count["QuantizeLinear"], 2);    // x, hidden

@@ -247,6 +247,55 @@ TEST(Export, PassesTheOfficialChecker) {
   EXPECT_EQ(run("check" + quoted(file.path)), 0);
 }
 
+// x + w, with weights large enough to be written apart.
+Graph large_graph(int64_t count) {
+  Graph g;
+  const ValueId x = g.add_value("x", DType::f32, Dims{-1, count});
+  Tensor w(DType::f32, {count}), v(DType::f32, {count});
+  for (int64_t i = 0; i < count; ++i) w.mutable_values<float>()[static_cast<size_t>(i)] = static_cast<float>(i);
+  const ValueId mid = g.add_value("mid"), y = g.add_value("y");
+  g.add_node({.name = "add", .domain = "", .op = "Add", .since_version = 14, .inputs = {x, g.add_constant("w", w)}, .outputs = {mid}});
+  g.add_node({.name = "mul", .domain = "", .op = "Mul", .since_version = 14, .inputs = {mid, g.add_constant("v", v)}, .outputs = {y}});
+  g.set_inputs({x});
+  g.set_outputs({y});
+  infer_shapes(g);
+  return g;
+}
+
+TEST(Export, AFileWrittenInPartsIsTheSameModel) {
+  for (const int64_t count : {int64_t{5}, int64_t{40000}}) {
+    const Graph g = large_graph(count);
+    TempFile file("parts.onnx");
+    write_onnx(g, file.path);
+    EXPECT_EQ(export_onnx(import_onnx(file.path)), export_onnx(again(export_onnx(g))));
+    EXPECT_FALSE(fs::exists(file.path.string() + ".data"));
+    if (!python().empty()) EXPECT_EQ(run("check" + quoted(file.path)), 0);
+  }
+}
+
+TEST(Export, BeyondTheLimitWeightsLieBesideTheModel) {
+  const Graph g = large_graph(40000);
+  TempFile file("large.onnx"), data("large.onnx.data");
+  ExportOptions options;
+  options.external_above = 300000;  // the two have 320,000
+  EXPECT_THROW(export_onnx(g, options), Error);
+  write_onnx(g, file.path, options);
+  EXPECT_LT(fs::file_size(file.path), 2000u);
+  EXPECT_GE(fs::file_size(data.path), 320000u);
+  const Graph back = import_onnx(file.path);
+  EXPECT_EQ(export_onnx(back), export_onnx(again(export_onnx(g))));
+  // Mapped, not copied: every tensor begins on a page of the file.
+  for (const char* name : {"v", "w"}) EXPECT_EQ(reinterpret_cast<uintptr_t>(back.value(back.find_value(name)).constant->data()) % 4096, 0u);
+  if (!python().empty()) EXPECT_EQ(run("check" + quoted(file.path)), 0);
+  fs::resize_file(data.path, 200000);
+  try {
+    import_onnx(file.path);
+    FAIL() << "read a model whose data is cut off";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("large.onnx.data"), std::string::npos) << e.what();
+  }
+}
+
 struct Network {
   const char* path;
   Dims output;  // of the first output, as declared or inferred

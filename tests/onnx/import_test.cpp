@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <fstream>
 #include <random>
 
 #include "core/base/files.hpp"
@@ -379,6 +380,29 @@ TEST(Import, ExternalDataIsMapped) {
   // Through the file itself.
   write_file(folder.path / "model.onnx", std::string_view(m.SerializeAsString()));
   EXPECT_EQ(import_onnx(folder.path / "model.onnx").find_value("w") != no_value, true);
+}
+
+TEST(Import, ExternalDataBeyondFourGigabytes) {
+  // A file with a hole: no disk is used.
+  Folder folder;
+  constexpr uint64_t offset = uint64_t{5} << 30;
+  const std::vector<float> tail(30000, 2.5F);
+  {
+    std::ofstream out(folder.path / "w.bin", std::ios::binary);
+    out.seekp(static_cast<std::streamoff>(offset));
+    out.write(reinterpret_cast<const char*>(tail.data()), static_cast<std::streamsize>(tail.size() * sizeof(float)));
+    if (!out) GTEST_SKIP() << "this file system takes no file of 5 GB with a hole";
+  }
+  auto m = external_model("w.bin", {30000});
+  entry(m, "offset", std::to_string(offset));
+  const Graph g = test::import(m, folder.path);
+  EXPECT_EQ(g.value(g.find_value("w")).constant->values<float>()[29999], 2.5F);
+  auto beyond = external_model("w.bin", {30000});
+  entry(beyond, "offset", std::to_string(offset + 4));
+  EXPECT_NE(refusal(beyond, folder.path).find("'w.bin'"), std::string::npos);
+  auto wrapped = external_model("w.bin", {30000});
+  entry(wrapped, "offset", "18446744073709551612");
+  EXPECT_FALSE(refusal(wrapped, folder.path).empty());
 }
 
 TEST(Import, ExternalDataStaysInItsFolder) {

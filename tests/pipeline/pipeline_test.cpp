@@ -84,6 +84,40 @@ TEST(SampleRunner, PartsGiveWhatTheWholeGives) {
   }
 }
 
+TEST(SampleRunner, ValuesInTheTemporaryFileAreTheSame) {
+  Folder f;
+  write_tiny(f.path);
+  const auto data = tiny_data(f.path, "x_calib");
+  const Graph graph = tiny_graph();
+  const ValueId out = graph.outputs()[0], early = graph.find_value("Relu_node_out"), middle = graph.find_value("Add_node_out");
+  constexpr size_t all = size_t{1} << 30;
+  for (const size_t memory : {size_t{0}, size_t{3000}}) {
+    SampleRunner whole(graph, *data, {0, 3, 5, 1}, 2, all), spilled(graph, *data, {0, 3, 5, 1}, 2, all, memory);
+    for (int round = 0; round < 2; ++round) {
+      for (SampleRunner* r : {&whole, &spilled}) r->keep({early, middle, out});
+      for (const ValueId v : {early, middle, out})
+        for (size_t s = 0; s < 4; ++s) EXPECT_EQ(whole.value(v, s).to_floats(), spilled.value(v, s).to_floats());
+      for (SampleRunner* r : {&whole, &spilled}) { r->forget(early); r->forget(out); }  // places in the file are used again
+    }
+  }
+}
+
+TEST(SampleStore, MemoryIsBounded) {
+  SampleStore store(8, 1000);
+  for (size_t s = 0; s < 8; ++s)
+    for (ValueId v = 0; v < 3; ++v) store.put(v, v, s, Tensor::of<float>({50}, std::vector<float>(50, static_cast<float>(10 * s) + static_cast<float>(v))));
+  EXPECT_LE(store.in_memory(), 1000u);
+  EXPECT_EQ(store.bytes(1), 8u * 200u);
+  store.erase(0);
+  EXPECT_FALSE(store.has(0));
+  for (size_t s = 0; s < 8; ++s) store.put(3, 3, s, Tensor::scalar(static_cast<float>(s)));
+  for (size_t s = 0; s < 8; ++s) {
+    EXPECT_EQ(store.get(2, s).to_floats()[49], static_cast<float>(10 * s + 2));
+    EXPECT_EQ(store.get(3, s).to_floats()[0], static_cast<float>(s));
+  }
+  EXPECT_EQ(store.values(), (std::vector<ValueId>{1, 2, 3}));
+}
+
 class Whole : public ::testing::Test {
  protected:
   void SetUp() override {
