@@ -358,7 +358,7 @@ StoredArray Npz::stored(const std::string& name) const {
     for (size_t done = 0; done < packed.size();) {
       const Bytes part = packed.subspan(done, std::min<size_t>(packed.size() - done, size_t{1} << 20));
       crc = crc_of(part, crc);
-      file_->release(part.data(), part.size());
+      file_->release(b.data(), b.size());  // all of it: pages around those read come along
       done += part.size();
     }
     if (crc != e.crc) throw bad(where, "is damaged: its check sum (CRC-32) is wrong");

@@ -185,7 +185,7 @@ class ArrayDataset : public Dataset {
         for (int64_t i = 0; i < size_; ++i) {
           const std::byte* row = s.array.data + static_cast<size_t>(i) * s.row_bytes();
           sha.add(std::span(row, s.row_bytes()));
-          if (s.array.file) s.array.file->release(row, s.row_bytes());
+          if (s.array.file) s.array.file->release(s.array.file->bytes().data(), s.array.file->bytes().size());
         }
       };
       for (const Input& in : inputs_) add(in.spec.name, in.source);

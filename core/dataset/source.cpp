@@ -35,7 +35,7 @@ Tensor Source::row(int64_t index, const Dims& dims) const {
   if (!array.file && reinterpret_cast<uintptr_t>(from) % size_of(array.type) == 0) return Tensor(array.type, dims, array.owner, from);
   Tensor out(array.type, dims);
   if (out.bytes() > 0) std::memcpy(out.mutable_bytes(), from, out.bytes());
-  if (array.file) array.file->release(from, out.bytes());
+  if (array.file) array.file->release(array.file->bytes().data(), array.file->bytes().size());  // all of it: pages around come along
   return out;
 }
 

@@ -66,6 +66,9 @@ class GraphView {
   std::optional<Graph> original_;
   std::optional<SampleRunner> reference_, estimated_;
   int measured_node_ = -1;
+  // The last measurement, as long as nothing but the bias of its node has changed since.
+  struct Measured { uint32_t node = 0, samples = 0; ValueId bias = no_value; std::vector<float> before; std::vector<double> square, difference; };
+  Measured last_;
 
   const Node& node_at(uint32_t index) const;
   ValueId value_at(uint32_t index) const;
@@ -73,6 +76,7 @@ class GraphView {
   void set_constant(ValueId value, Tensor tensor);
   void put_constant(ValueId value, const Tensor& tensor);
   Tensor run_node(uint32_t node, std::span<const quern_tensor> inputs, bool quantized_weights);
+  bool from_last_measure(uint32_t node, uint32_t samples, double* square, double* difference, uint64_t channels) const;
   void measure(uint32_t node, uint32_t samples, double* square, double* difference, uint64_t channels);
 };
 

@@ -152,6 +152,20 @@ std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& gra
   return data;
 }
 
+namespace {
+
+// Error(model) that names every node whose operator nothing here knows.
+void can_run(const Config& config, Graph graph) {
+  try {
+    Engine check(std::move(graph), {.providers = {onednn_provider(), own_float_provider()}});
+  } catch (Error& e) {
+    if (e.file().empty()) e.set_file(config.model.string());
+    throw;
+  }
+}
+
+}  // namespace
+
 PreparedNetwork prepare(Config& config, PluginRegistry& registry, const std::function<void(const Graph&)>& imported) {
   PreparedNetwork p;
   p.rules = complete_config(config, registry);
@@ -168,7 +182,10 @@ PreparedNetwork prepare(Config& config, PluginRegistry& registry, const std::fun
     break;
   }
   p.model_digest = sha256(MappedFile::open(config.model)->bytes());
-  if (imported) imported(p.graph);
+  if (imported) {
+    can_run(config, runnable(p.graph));  // unknown operators are named all at once, before anything is run
+    imported(p.graph);
+  }
   p.passes = canonicalize(p.graph, evaluate_constant_node);
   const Unrolling unrolling = unroll_for_target(p.graph, p.rules, config.placement);
   if (unrolling.unrolled > 0) p.passes.push_back({"unroll recurrent nodes", unrolling.unrolled});
@@ -184,13 +201,7 @@ PreparedNetwork prepare(Config& config, PluginRegistry& registry, const std::fun
       p.passes.push_back({"bias for every node", n});
     }
   }
-  // Unknown operators are named all at once, before anything is run.
-  try {
-    Engine check(p.graph, {.providers = {onednn_provider(), own_float_provider()}});
-  } catch (Error& e) {
-    if (e.file().empty()) e.set_file(config.model.string());
-    throw;
-  }
+  can_run(config, p.graph);
   try {
     p.placement = place_unrolled(p.graph, p.rules, config.placement, unrolling);
   } catch (Error& e) {

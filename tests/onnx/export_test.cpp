@@ -269,7 +269,7 @@ TEST(Export, AFileWrittenInPartsIsTheSameModel) {
     write_onnx(g, file.path);
     EXPECT_EQ(export_onnx(import_onnx(file.path)), export_onnx(again(export_onnx(g))));
     EXPECT_FALSE(fs::exists(file.path.string() + ".data"));
-    if (!python().empty()) EXPECT_EQ(run("check" + quoted(file.path)), 0);
+    if (!python().empty()) { EXPECT_EQ(run("check" + quoted(file.path)), 0); }
   }
 }
 
@@ -286,7 +286,7 @@ TEST(Export, BeyondTheLimitWeightsLieBesideTheModel) {
   EXPECT_EQ(export_onnx(back), export_onnx(again(export_onnx(g))));
   // Mapped, not copied: every tensor begins on a page of the file.
   for (const char* name : {"v", "w"}) EXPECT_EQ(reinterpret_cast<uintptr_t>(back.value(back.find_value(name)).constant->data()) % 4096, 0u);
-  if (!python().empty()) EXPECT_EQ(run("check" + quoted(file.path)), 0);
+  if (!python().empty()) { EXPECT_EQ(run("check" + quoted(file.path)), 0); }
   fs::resize_file(data.path, 200000);
   try {
     import_onnx(file.path);
