@@ -79,16 +79,21 @@ PlanInfo Engine::plan_info(const NamedTensors& inputs) {
   state_->match_inputs(inputs, matched);
   std::vector<Dims> dims;
   for (const Tensor* t : matched) dims.push_back(t->dims());
-  return state_->plan(std::max(1, state_->options.op_threads), dims)->info(state_->graph);
+  const auto first = state_->plan(std::max(1, state_->options.op_threads), dims);
+  if (first->last()) return first->info(state_->graph);
+  Runner all = runner();
+  all.run(inputs);
+  return all.plan_info();
 }
 
-std::shared_ptr<Plan> Engine::State::plan(int threads, const std::vector<Dims>& input_dims) {
-  std::lock_guard lock(mutex);
+// From the list, up to date with all constants, or made now; the oldest of more than `most` are forgotten.
+std::shared_ptr<Plan> Engine::State::cached(std::list<std::shared_ptr<Plan>>& list, const std::function<bool(const Plan&)>& wanted,
+                                            const std::function<std::shared_ptr<Plan>()>& make, size_t most) {
   const uint64_t now = epoch.load();
-  for (auto it = plans.begin(); it != plans.end(); ++it) {
-    if ((*it)->threads != threads || (*it)->input_dims != input_dims) continue;
+  for (auto it = list.begin(); it != list.end(); ++it) {
+    if (!wanted(**it)) continue;
     std::shared_ptr<Plan> found = *it;
-    plans.erase(it);
+    list.erase(it);
     if (found->epoch != now) {
       auto changed = [&](ValueId v) {
         auto at = changed_at.find(v);
@@ -97,14 +102,28 @@ std::shared_ptr<Plan> Engine::State::plan(int threads, const std::vector<Dims>& 
       if (!found->refresh(graph, changed)) break;  // made anew below
       found->epoch = now;
     }
-    plans.push_front(found);
+    list.push_front(found);
     return found;
   }
-  auto made = std::make_shared<Plan>(graph, facts, options, threads, input_dims);
+  auto made = make();
   made->epoch = now;
-  plans.push_front(made);
-  while (plans.size() > std::max<size_t>(1, options.plan_cache)) plans.pop_back();
+  list.push_front(made);
+  while (list.size() > std::max<size_t>(1, most)) list.pop_back();
   return made;
+}
+
+std::shared_ptr<Plan> Engine::State::plan(int threads, const std::vector<Dims>& input_dims) {
+  std::lock_guard lock(mutex);
+  return cached(
+      plans, [&](const Plan& p) { return p.threads == threads && p.input_dims == input_dims; },
+      [&] { return std::make_shared<Plan>(graph, facts, options, threads, input_dims); }, options.plan_cache);
+}
+
+std::shared_ptr<Plan> Engine::State::plan_after(const std::shared_ptr<Plan>& before, Found found) {
+  std::lock_guard lock(mutex);
+  return cached(
+      later, [&](const Plan& p) { return p.before == before && p.found == found; },
+      [&] { return std::make_shared<Plan>(graph, facts, options, before, std::move(found)); }, 4 * options.plan_cache);
 }
 
 void Engine::State::match_inputs(const NamedTensors& given, std::vector<const Tensor*>& matched) const {

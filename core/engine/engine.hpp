@@ -6,6 +6,10 @@
 //
 // A plan fixes: groups of fused nodes with prepared kernels, layouts and the reorders between them, one memory arena with
 // an offset per value. Planning is done once per shape under a lock; running takes no lock.
+//
+// Where shapes depend on data (NonMaxSuppression, a Reshape whose shape is computed), a run goes in segments: the plan ends before the
+// nodes whose shapes it can't know, and what its run has found gives the plan of the next segment, cached like any other. Networks
+// without such nodes have one segment and pay nothing.
 #pragma once
 #include <functional>
 #include <map>
@@ -24,7 +28,8 @@ struct EngineOptions {
   int op_threads = 1;                  // threads inside an operator
   std::set<std::string> taps = {};     // values that must exist (not fused away) so that they can be observed
   bool keep_all = false;               // runners keep every value, for rerun()
-  size_t plan_cache = 8;
+  size_t plan_cache = 8;               // sets of input shapes; and 4 times as many plans of later segments
+  size_t memory_limit = 0;             // bytes for the values of one segment; 0: the memory of this machine. More is Error(data)
 };
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
@@ -38,8 +43,9 @@ struct PlanStep {
   std::vector<std::string> members;
   int64_t macs = 0;                  // multiply-accumulates of one run
   std::vector<PlanCopy> copies;      // made before the kernel
+  int segment = 0;
 };
-struct PlanInfo { std::vector<PlanStep> steps; size_t arena_bytes = 0, workspace_bytes = 0; int reorders = 0; };
+struct PlanInfo { std::vector<PlanStep> steps; size_t arena_bytes = 0, workspace_bytes = 0; int reorders = 0, segments = 1; };
 
 // Seconds of one run. What is missing to `total` is the runner's own work between the steps.
 struct RunProfile {
@@ -63,6 +69,7 @@ class Runner {
   // The times of the last run or rerun; only after profile(true). A step that a rerun leaves out took 0.
   void profile(bool on);
   const RunProfile& last_profile() const;
+  PlanInfo plan_info() const;  // of the last run, all segments; nothing before a run
 
  private:
   friend class Engine;
@@ -80,7 +87,7 @@ class Engine {
   Runner runner(int op_threads);  // instead of options.op_threads
   // Replaces a constant; kernels that use it are prepared again at the next run. Not while runners run.
   void set_constant(ValueId value, Tensor tensor);
-  PlanInfo plan_info(const NamedTensors& inputs);
+  PlanInfo plan_info(const NamedTensors& inputs);  // runs the model where shapes depend on data
   // Nodes no provider knows, with the reason; Engine's constructor throws Error(model) listing them unless `lenient`.
   static std::vector<NodeId> unknown_nodes(const Graph& graph, const EngineOptions& options);
 

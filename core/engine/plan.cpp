@@ -5,12 +5,22 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstdint>
 
 #include "core/base/error.hpp"
 #include "core/engine/reorder.hpp"
 #include "core/engine/threads.hpp"
 
 namespace quern {
+
+namespace {
+
+size_t bytes_of(const TensorSpec& spec) {
+  const auto elements = static_cast<size_t>(element_count(spec.dims));
+  return elements > SIZE_MAX / 16 ? SIZE_MAX : elements * size_of(spec.dtype);
+}
+
+}  // namespace
 
 std::vector<ValueId> group_inputs(const Graph& graph, std::span<const NodeId> members) {
   std::vector<ValueId> inside, inputs;
@@ -73,20 +83,29 @@ GraphFacts graph_facts(const Graph& graph, const EngineOptions& options) {
 
 Plan::Plan(const Graph& graph, const GraphFacts& facts, const EngineOptions& options, int threads_in, std::vector<Dims> dims)
     : threads(threads_in), input_dims(std::move(dims)), graph_(&graph), facts_(&facts), options_(&options) {
+  build();
+}
+
+Plan::Plan(const Graph& graph, const GraphFacts& facts, const EngineOptions& options, std::shared_ptr<const Plan> earlier, Found at_cut)
+    : threads(earlier->threads), input_dims(earlier->input_dims), before(std::move(earlier)), found(std::move(at_cut)),
+      segment(before->segment + 1), graph_(&graph), facts_(&facts), options_(&options) {
+  build();
+}
+
+void Plan::build() {
   OperatorThreads scope(threads);
-  std::map<std::string, Dims> input_shapes;
-  for (size_t i = 0; i < graph.inputs().size(); ++i) input_shapes[graph.value(graph.inputs()[i]).name] = input_dims[i];
-  table_ = shapes_for(graph, input_shapes);
-  buffers_of_.resize(graph.value_slots());
-  planned_.assign(graph.node_slots(), false);
-  for (size_t i = 0; i < graph.inputs().size(); ++i) {
-    const int b = add_buffer(graph.inputs()[i], Layout::row_major);
-    buffers[static_cast<size_t>(b)].input = static_cast<int>(i);
-  }
+  table_ = infer(*graph_);
+  buffers_of_.resize(graph_->value_slots());
+  planned_.assign(graph_->node_slots(), false);
+  enter();
+  classify(before ? before->remaining : facts_->order);
   find_groups();
   prepare_all();
+  cut();
   finish();
   queue_.clear();
+  ready_.clear();
+  frontier_.clear();
   graph_ = nullptr;
   facts_ = nullptr;
   options_ = nullptr;
@@ -140,18 +159,8 @@ void Plan::queue(Group group) {
 }
 
 void Plan::find_groups() {
-  for (NodeId id : facts_->order) {
-    if (planned_[static_cast<size_t>(id)]) continue;
-    // Values that follow from shapes alone (Shape, Gather of it, ...) are constants of the plan.
-    bool all_known = true, any = false;
-    for (ValueId v : graph_->node(id).outputs) {
-      if (v == no_value) continue;
-      any = true;
-      all_known = all_known && known(*graph_, v) && !facts_->is_tap[static_cast<size_t>(v)];
-    }
-    if (any && all_known) { planned_[static_cast<size_t>(id)] = true; continue; }
-    queue(propose(id, 0));
-  }
+  for (NodeId id : ready_)
+    if (!planned_[static_cast<size_t>(id)]) queue(propose(id, 0));
 }
 
 // A group runs at the place of its last member: by then everything else that enters it has been computed, since only last
@@ -173,16 +182,6 @@ bool Plan::empty_result(NodeId id) const {
 
 void Plan::prepare_group(Group group) {
   const NodeId node = group.members[0];
-  for (NodeId id : group.members)
-    for (ValueId v : graph_->node(id).outputs) {
-      if (v == no_value) continue;
-      const auto& dims = table_.dims[static_cast<size_t>(v)];
-      if (!dims || std::count(dims->begin(), dims->end(), -1))
-        throw Error(ErrorCode::model, fmt::format("the shape of '{}' ({}) is not known before the run", graph_->value(v).name,
-                                                  dims ? to_string(*dims) : "no rank"))
-            .at_node(graph_->node(id).name)
-            .hint("it depends on the data; give the model fixed shapes, or cut it before this node");
-    }
   const int last = facts_->position[static_cast<size_t>(group.members.back())];
   const std::vector<NodeId> all = group.members;
   size_t taken = 0;
@@ -237,7 +236,7 @@ KernelRequest Plan::request(const Graph& graph, std::span<const NodeId> members,
   }
   for (ValueId v : r.output_values)
     r.outputs.push_back(v == no_value ? TensorSpec{}
-                                      : TensorSpec{.dtype = table_.dtype[static_cast<size_t>(v)], .dims = *table_.dims[static_cast<size_t>(v)]});
+                                      : TensorSpec{.dtype = table_.dtype[static_cast<size_t>(v)], .dims = table_.dims[static_cast<size_t>(v)].value_or(Dims{})});
   return r;
 }
 
@@ -249,7 +248,10 @@ bool Plan::try_group(const std::shared_ptr<const Provider>& provider, std::span<
   step.input_values = r.input_values;
   step.output_values = r.output_values;
   for (const TensorSpec& spec : r.inputs) step.input_came.push_back(spec.layout);
-  if (members.size() == 1 && empty_result(members[0])) {
+  for (size_t i = 0; i < r.outputs.size(); ++i)  // before a kernel makes tables of that size
+    if (r.output_values[i] != no_value && complete(r.output_values[i])) check_memory(bytes_of(r.outputs[i]), r.output_values[i]);
+  const bool sized = std::all_of(r.output_values.begin(), r.output_values.end(), [&](ValueId v) { return v == no_value || complete(v); });
+  if (sized && members.size() == 1 && empty_result(members[0])) {
     PreparedKernel nothing;
     nothing.name = "empty";
     nothing.input_layouts.assign(r.inputs.size(), Layout::any);
@@ -261,6 +263,9 @@ bool Plan::try_group(const std::shared_ptr<const Provider>& provider, std::span<
     auto prepared = provider->prepare(r);
     if (!prepared) return false;
     if (!prepared->view && !prepared->kernel) throw Error(ErrorCode::internal, "a prepared kernel is missing");
+    step.data_sized = dynamic_cast<const DataSizedKernel*>(prepared->kernel.get());
+    if (!sized && !step.data_sized) return false;
+    if (sized && step.data_sized) throw Error(ErrorCode::internal, "a kernel sizes its outputs though their shapes are known");
     if (prepared->input_layouts.size() != r.inputs.size() || prepared->output_layouts.size() != r.outputs.size())
       throw Error(ErrorCode::internal, fmt::format("provider {} states {} and {} layouts for {} inputs and {} outputs", provider->name(),
                                                    prepared->input_layouts.size(), prepared->output_layouts.size(), r.inputs.size(),
@@ -285,9 +290,7 @@ bool Plan::refresh(const Graph& graph, const std::function<bool(ValueId)>& chang
     check_shapes = check_shapes || tensor.count() <= 1024;  // larger ones are data: shape inference looks at no more
   }
   if (check_shapes) {
-    std::map<std::string, Dims> input_shapes;
-    for (size_t i = 0; i < graph.inputs().size(); ++i) input_shapes[graph.value(graph.inputs()[i]).name] = input_dims[i];
-    const ShapeTable now = shapes_for(graph, input_shapes);
+    const ShapeTable now = infer(graph);
     if (now.dims != table_.dims || now.dtype != table_.dtype) return false;
     for (size_t v = 0; v < now.data.size(); ++v) {
       const Tensor *a = now.data[v].get(), *b = table_.data[v].get();
@@ -308,6 +311,7 @@ bool Plan::refresh(const Graph& graph, const std::function<bool(ValueId)>& chang
         prepared->kernel->workspace_bytes() > workspace_bytes)
       return false;
     step.kernel = std::move(prepared->kernel);
+    step.data_sized = step.data_sized ? dynamic_cast<const DataSizedKernel*>(step.kernel.get()) : nullptr;
     step.kernel_name = prepared->name;
     ++step.version;
   }

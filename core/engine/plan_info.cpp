@@ -37,6 +37,7 @@ PlanInfo Plan::info(const Graph& graph) const {
     out.kernel = step.kernel_name;
     out.provider = step.provider->name();
     out.portable = step.portable;
+    out.segment = segment;
     for (NodeId id : step.members) {
       const Node& node = graph.node(id);
       out.op += (out.op.empty() ? "" : "+") + node.op;

@@ -1,4 +1,7 @@
 // Buffers of a plan: layouts, copies between them, lifetimes, sharing in place, and the arena.
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "core/base/error.hpp"
@@ -66,17 +69,21 @@ int Plan::want(ValueId value, Layout layout, Step& step) {
   int source = -1;
   for (int b : buffers_of_[v]) {
     const Buffer& buffer = buffers[static_cast<size_t>(b)];
-    if (buffer.storage >= 0 && (buffer.layout == layout || buffer.dims.size() < 3)) return b;
+    if ((buffer.storage >= 0 || buffer.steady) && (buffer.layout == layout || buffer.dims.size() < 3)) return b;
     if (source < 0) source = b;
   }
   if (source < 0)
     throw Error(ErrorCode::internal, "value '" + graph_->value(value).name + "' is used before it is computed");
-  for (int b : buffers_of_[v])  // the same bytes under other strides
-    if (buffers[static_cast<size_t>(b)].storage >= 0 && layouts_coincide(buffers[static_cast<size_t>(b)].dims)) {
-      const int alias = add_buffer(value, layout), storage = buffers[static_cast<size_t>(b)].storage;
-      buffers[static_cast<size_t>(alias)].storage = storage;
-      return alias;
-    }
+  for (int b : buffers_of_[v]) {  // the same bytes under other strides
+    if (buffers[static_cast<size_t>(b)].storage < 0 && !buffers[static_cast<size_t>(b)].steady) continue;
+    if (!layouts_coincide(buffers[static_cast<size_t>(b)].dims)) continue;
+    const auto alias = static_cast<size_t>(add_buffer(value, layout));
+    const Buffer& same = buffers[static_cast<size_t>(b)];
+    buffers[alias].storage = same.storage;
+    buffers[alias].input = same.input;
+    buffers[alias].steady = same.steady;
+    return static_cast<int>(alias);
+  }
   const int made = in_new_storage(add_buffer(value, layout));
   step.copies.push_back({source, made});
   if (!layouts_coincide(buffers[static_cast<size_t>(made)].dims) &&
@@ -134,9 +141,13 @@ void Plan::add_step(Step step, const PreparedKernel& prepared) {
     buffers[static_cast<size_t>(b)].last = now;
   }
   for (const BufferCopy& copy : step.copies) buffers[static_cast<size_t>(copy.from)].last = now;
+  if (step.data_sized) {
+    step.first_made = static_cast<int>(made.size());
+    made.insert(made.end(), step.output_values.begin(), step.output_values.end());
+  }
   for (size_t o = 0; o < step.output_values.size(); ++o) {
     const ValueId v = step.output_values[o];
-    if (v == no_value) { step.outputs.push_back(-1); continue; }
+    if (v == no_value || step.data_sized) { step.outputs.push_back(-1); continue; }
     const Dims& dims = *table_.dims[static_cast<size_t>(v)];
     Layout layout = step.output_layouts[o];
     if (layout == Layout::any) {
@@ -152,6 +163,8 @@ void Plan::add_step(Step step, const PreparedKernel& prepared) {
     if (step.view && o == 0) {
       const Buffer& source = buffers[static_cast<size_t>(step.inputs.at(0))];
       buffer.storage = source.storage;
+      buffer.input = source.input;
+      buffer.steady = source.steady;
       buffer.last = now;
       if (source.constant)
         buffer.constant = std::make_shared<Tensor>(source.constant->reshaped(dims));
@@ -198,13 +211,18 @@ void Plan::share_in_place() {
   for (size_t s = 0; s < storages.size(); ++s) storages[s].last = last[s];
 }
 
-void Plan::finish() {
+// Of the last segment: where the graph's outputs lie.
+void Plan::place_outputs() {
   const int end = static_cast<int>(steps.size());
   for (ValueId v : graph_->outputs()) {
     const auto id = static_cast<size_t>(v);
     if (known(*graph_, v) && buffers_of_[id].empty()) {
       Step unused;
-      output_buffers.push_back(want(v, Layout::row_major, unused));
+      output_places.push_back({want(v, Layout::row_major, unused), -1});
+      continue;
+    }
+    if (const auto at = std::find(made.begin(), made.end(), v); at != made.end()) {
+      output_places.push_back({-1, static_cast<int>(at - made.begin())});
       continue;
     }
     if (buffers_of_[id].empty())
@@ -215,8 +233,14 @@ void Plan::finish() {
     Buffer& b = buffers[static_cast<size_t>(best)];
     b.last = end;
     if (b.layout != Layout::row_major && !layouts_coincide(b.dims)) ++reorders;
-    output_buffers.push_back(best);
+    output_places.push_back({best, -1});
   }
+}
+
+void Plan::finish() {
+  const int end = static_cast<int>(steps.size());
+  if (last()) place_outputs();
+  else keep_leaving();
   if (options_->keep_all)
     for (Buffer& b : buffers) b.last = end;
   share_in_place();
@@ -235,6 +259,20 @@ void Plan::finish() {
     if (b.storage >= 0) b.storage = renumbered[static_cast<size_t>(b.storage)];
   storages = std::move(live);
   arena_bytes = assign_offsets(storages);
+  check_memory(arena_bytes, no_value);
+}
+
+void Plan::check_memory(size_t bytes, ValueId value) const {
+  static const size_t machine = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t limit = options_->memory_limit ? options_->memory_limit : machine;
+  if (bytes <= limit) return;
+  const std::string what = value == no_value ? "the values of the model"
+                                             : "'" + describe(*graph_, value, table_.dtype[static_cast<size_t>(value)],
+                                                              table_.dims[static_cast<size_t>(value)].value_or(Dims{})) + "'";
+  Error error(ErrorCode::data, fmt::format("{} would take {:.3g} GB of memory; the limit is {:.3g} GB", what, static_cast<double>(bytes) * 1e-9,
+                                           static_cast<double>(limit) * 1e-9));
+  if (value != no_value && graph_->value(value).producer != no_node) error.set_node(graph_->node(graph_->value(value).producer).name);
+  throw std::move(error).hint("the shape follows from the shapes of the inputs, or from what the model computed before: check both");
 }
 
 }  // namespace quern

@@ -38,6 +38,14 @@ class Kernel {
                    KernelState* state) const = 0;
 };
 
+// A kernel whose output sizes follow from the data (NonZero, NonMaxSuppression): it returns its outputs, row major, in the order of
+// KernelRequest::outputs; an empty Tensor where nobody wants one. The dims in its request hold -1 where the data decide.
+class DataSizedKernel : public Kernel {
+ public:
+  virtual std::vector<Tensor> make(std::span<const TensorView> inputs, void* workspace, KernelState* state) const = 0;
+  void run(std::span<const TensorView>, std::span<const TensorView>, void*, KernelState*) const final;  // Error(internal)
+};
+
 struct KernelRequest {
   const Graph& graph;
   std::vector<NodeId> members;         // [0] the node asked for; more after fuse()

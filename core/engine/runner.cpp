@@ -27,10 +27,6 @@ Tensor unfilled_tensor(DType type, const Dims& dims) {
   return Tensor(type, dims, memory, memory.get());
 }
 
-TensorView view_of(const Tensor& tensor, const Buffer& buffer) {
-  return {const_cast<void*>(tensor.data()), buffer.type, buffer.dims, buffer.strides};
-}
-
 // The caller's tensors are looked at during a run only.
 struct Forget {
   std::vector<const Tensor*>& inputs;
@@ -45,74 +41,91 @@ Runner::Runner(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Runner::~Runner() = default;
 Runner::Runner(Runner&&) noexcept = default;
 
-TensorView Runner::State::view(int buffer) const {
-  if (buffer < 0) return {};
+bool Runner::State::Segment::is_dirty(int buffer) const {
   const Buffer& b = plan->buffers[static_cast<size_t>(buffer)];
-  if (b.constant) return view_of(*b.constant, b);
-  if (b.input >= 0) return inputs.empty() ? TensorView{nullptr, b.type, b.dims, b.strides} : view_of(*inputs[static_cast<size_t>(b.input)], b);
-  return {static_cast<char*>(arena.get()) + plan->storages[static_cast<size_t>(b.storage)].offset, b.type, b.dims, b.strides};
+  if (b.storage >= 0) return dirty[static_cast<size_t>(b.storage)];
+  return b.input >= 0 && !b.constant && dirty_entry[static_cast<size_t>(b.input)];
 }
 
-void Runner::State::bind(std::shared_ptr<Plan> to) {
-  const bool same = to == plan;
-  complete = complete && same;
-  plan = std::move(to);
-  bound_epoch = plan->epoch;
-  if (plan->arena_bytes > arena_size || !arena) {
-    arena.reset();
-    arena.reset(allocate(plan->arena_bytes));
-    arena_size = plan->arena_bytes;
-  }
-  if (plan->workspace_bytes > workspace_size || !workspace) {
-    workspace.reset();
-    workspace.reset(allocate(plan->workspace_bytes));
-    workspace_size = plan->workspace_bytes;
-  }
-  const size_t n = plan->steps.size();
+// Of a caller's tensor outside of a run, and of a tensor not made yet: no data.
+TensorView Runner::State::entry(const Entry& at) const {
+  const auto i = static_cast<size_t>(at.index);
+  if (at.from == Entry::From::buffer) return view(*segments[static_cast<size_t>(at.segment)], at.index);
+  if (at.from == Entry::From::caller) return inputs.empty() ? TensorView{} : TensorView{const_cast<void*>(inputs[i]->data()), inputs[i]->type(), {}, {}};
+  const auto& made = segments[static_cast<size_t>(at.segment)]->made;
+  return i < made.size() ? TensorView{const_cast<void*>(made[i].data()), made[i].type(), {}, {}} : TensorView{};
+}
+
+TensorView Runner::State::view(const Segment& s, int buffer) const {
+  if (buffer < 0) return {};
+  const Buffer& b = s.plan->buffers[static_cast<size_t>(buffer)];
+  if (b.constant) return {const_cast<void*>(b.constant->data()), b.type, b.dims, b.strides};
+  if (b.input >= 0) return {entry(s.plan->entries[static_cast<size_t>(b.input)]).data, b.type, b.dims, b.strides};
+  return {static_cast<char*>(s.arena.get()) + s.plan->storages[static_cast<size_t>(b.storage)].offset, b.type, b.dims, b.strides};
+}
+
+void Runner::State::bind(size_t segment, std::shared_ptr<Plan> to) {
+  while (segments.size() <= segment) segments.push_back(std::make_unique<Segment>());
+  Segment& s = *segments[segment];
+  const bool same = to == s.plan;
+  s.complete = s.complete && same;
+  s.plan = std::move(to);
+  s.bound_epoch = s.plan->epoch;
+  s.binding = ++bindings;
+  auto grow = [](Memory& memory, size_t& size, size_t wanted) {
+    if (wanted <= size && memory) return;
+    memory.reset();
+    memory.reset(allocate(wanted));
+    size = wanted;
+  };
+  grow(s.arena, s.arena_size, s.plan->arena_bytes);
+  grow(s.workspace, s.workspace_size, s.plan->workspace_bytes);
+  const size_t n = s.plan->steps.size();
   if (!same) {
-    states.clear();
-    states.resize(n);
-    versions.assign(n, -1);
+    s.states.clear();
+    s.states.resize(n);
+    s.versions.assign(n, -1);
+    s.made.clear();
   }
-  views.clear();
-  bound.clear();
-  prepared_anew.assign(n, 0);
-  inputs.clear();
+  s.made.resize(s.plan->made.size());
+  s.views.clear();
+  s.bound.clear();
+  s.prepared_anew.assign(n, 0);
   for (size_t i = 0; i < n; ++i) {
-    const Step& step = plan->steps[i];
+    const Step& step = s.plan->steps[i];
     BoundStep b;
-    b.inputs = views.size();
-    for (int buffer : step.inputs) views.push_back(view(buffer));
-    b.outputs = views.size();
-    for (int buffer : step.outputs) views.push_back(view(buffer));
-    bound.push_back(b);
-    if (versions[i] == step.version) continue;
-    states[i] = step.kernel ? step.kernel->make_state() : nullptr;
-    prepared_anew[i] = versions[i] >= 0;
-    versions[i] = step.version;
+    b.inputs = s.views.size();
+    for (int buffer : step.inputs) s.views.push_back(view(s, buffer));
+    b.outputs = s.views.size();
+    for (int buffer : step.outputs) s.views.push_back(view(s, buffer));
+    s.bound.push_back(b);
+    if (s.versions[i] == step.version) continue;
+    s.states[i] = step.kernel ? step.kernel->make_state() : nullptr;
+    s.prepared_anew[i] = s.versions[i] >= 0;
+    s.versions[i] = step.version;
   }
 }
 
-void Runner::State::copy_buffer(const BufferCopy& copy) const { reorder(view(copy.from), view(copy.to)); }
+void Runner::State::copy_buffer(const Segment& s, const BufferCopy& copy) const { reorder(view(s, copy.from), view(s, copy.to)); }
 
-void Runner::State::make_copies(size_t step, const std::vector<BufferCopy>& copies) {
+void Runner::State::make_copies(const Segment& s, size_t step, std::span<const BufferCopy> copies) {
   if (copies.empty()) return;
   const auto begin = profiling ? Clock::now() : Clock::time_point{};
-  for (const BufferCopy& copy : copies) copy_buffer(copy);
-  if (profiling) times.copies[step] += seconds_since(begin);
+  for (const BufferCopy& copy : copies) copy_buffer(s, copy);
+  if (profiling) times.copies[times.copies.size() - s.plan->steps.size() + step] += seconds_since(begin);
 }
 
-void Runner::State::reset_times() {
-  times = {};
-  times.kernels.assign(plan->steps.size(), 0);
-  times.copies.assign(plan->steps.size(), 0);
-}
-
-void Runner::State::run_kernel(const Step& step, size_t index) const {
+void Runner::State::run_kernel(Segment& s, const Step& step, size_t index) const {
   try {
-    const BoundStep& b = bound[index];
-    step.kernel->run(std::span(views).subspan(b.inputs, step.inputs.size()), std::span(views).subspan(b.outputs, step.outputs.size()),
-                     workspace.get(), states[index].get());
+    const BoundStep& b = s.bound[index];
+    const auto in = std::span<const TensorView>(s.views).subspan(b.inputs, step.inputs.size());
+    if (step.data_sized) {
+      std::vector<Tensor> made = step.data_sized->make(in, s.workspace.get(), s.states[index].get());
+      if (made.size() != step.output_values.size()) throw Error(ErrorCode::internal, "the kernel made another number of outputs");
+      std::move(made.begin(), made.end(), s.made.begin() + step.first_made);
+      return;
+    }
+    step.kernel->run(in, std::span<const TensorView>(s.views).subspan(b.outputs, step.outputs.size()), s.workspace.get(), s.states[index].get());
   } catch (Error& e) {
     if (e.node().empty()) e.set_node(engine->graph.node(step.members[0]).name);
     throw;
@@ -124,120 +137,205 @@ void Runner::State::run_kernel(const Step& step, size_t index) const {
   }
 }
 
-void Runner::State::run_step(size_t index, const TapFunction& tap) {
-  const Step& step = plan->steps[index];
+void Runner::State::run_step(Segment& s, size_t index, const TapFunction& tap) {
+  const Step& step = s.plan->steps[index];
   if (cancel_requested()) throw_if_cancelled();
   if (step.kernel) {
     if (profiling) {
       const auto begin = Clock::now();
-      run_kernel(step, index);
-      times.kernels[index] = seconds_since(begin);
+      run_kernel(s, step, index);
+      times.kernels[times.kernels.size() - s.plan->steps.size() + index] = seconds_since(begin);
     } else {
-      run_kernel(step, index);
+      run_kernel(s, step, index);
     }
   }
-  if (tap)
-    for (int buffer : step.taps) tap(engine->graph.value(plan->buffers[static_cast<size_t>(buffer)].value).name, view(buffer));
+  if (!tap) return;
+  for (int buffer : step.taps) tap(engine->graph.value(s.plan->buffers[static_cast<size_t>(buffer)].value).name, view(s, buffer));
+  for (size_t o = 0; step.data_sized && o < step.output_values.size(); ++o) {
+    const ValueId v = step.output_values[o];
+    if (v == no_value || !engine->facts.is_tap[static_cast<size_t>(v)]) continue;
+    const Tensor& made = s.made[static_cast<size_t>(step.first_made) + o];
+    const Dims strides = row_major_strides(made.dims());
+    tap(engine->graph.value(v).name, {const_cast<void*>(made.data()), made.type(), made.dims(), strides});
+  }
+}
+
+void Runner::State::run_all(Segment& s, const TapFunction& tap) {
+  for (size_t i = 0; i < s.plan->steps.size(); ++i) {
+    make_copies(s, i, s.plan->steps[i].copies);
+    run_step(s, i, tap);
+  }
+  if (!engine->options.keep_all) return;
+  s.dirty.assign(s.plan->storages.size(), 1);
+  s.dirty_made.assign(s.made.size(), 1);
+  s.dirty_entry.assign(s.plan->entries.size(), 1);
+}
+
+void Runner::State::run_dirty(Segment& s, const std::vector<char>& is_changed, const TapFunction& tap) {
+  s.dirty.assign(s.plan->storages.size(), 0);
+  s.dirty_made.assign(s.made.size(), 0);
+  s.dirty_entry.assign(s.plan->entries.size(), 0);
+  for (size_t e = 0; e < s.plan->entries.size(); ++e) {
+    const Entry& at = s.plan->entries[e];
+    if (at.from == Entry::From::caller) continue;
+    const Segment& there = *segments[static_cast<size_t>(at.segment)];
+    s.dirty_entry[e] = at.from == Entry::From::made ? there.dirty_made[static_cast<size_t>(at.index)] : there.is_dirty(at.index);
+  }
+  for (size_t i = 0; i < s.plan->steps.size(); ++i) {
+    const Step& step = s.plan->steps[i];
+    bool again = s.prepared_anew[i];
+    for (NodeId id : step.members) again = again || is_changed[static_cast<size_t>(id)];
+    for (const BufferCopy& copy : step.copies) {
+      if (!s.is_dirty(copy.from)) continue;
+      make_copies(s, i, {&copy, 1});
+      s.dirty[static_cast<size_t>(s.plan->buffers[static_cast<size_t>(copy.to)].storage)] = 1;
+    }
+    for (int buffer : step.inputs) again = again || s.is_dirty(buffer);
+    if (!again) continue;
+    run_step(s, i, tap);
+    if (step.data_sized) std::fill_n(s.dirty_made.begin() + step.first_made, step.output_values.size(), char{1});
+    for (int buffer : step.outputs)
+      if (buffer >= 0 && s.plan->buffers[static_cast<size_t>(buffer)].storage >= 0)
+        s.dirty[static_cast<size_t>(s.plan->buffers[static_cast<size_t>(buffer)].storage)] = 1;
+  }
+}
+
+Found Runner::State::find(const Segment& s) const {
+  Found found;
+  for (const Tensor& t : s.made) found.made.push_back(t.dims());
+  for (const auto& [value, buffer] : s.plan->asked) {
+    const Buffer& b = s.plan->buffers[static_cast<size_t>(buffer)];
+    auto data = std::make_shared<Tensor>(b.type, b.dims);
+    const Dims strides = row_major_strides(b.dims);
+    if (data->count()) reorder(view(s, buffer), TensorView{data->mutable_bytes(), b.type, b.dims, strides});
+    found.asked.push_back(std::move(data));
+  }
+  return found;
 }
 
 NamedTensors Runner::State::outputs() const {
   const auto& ids = engine->graph.outputs();
+  const Segment& s = *segments[segments_run - 1];
   NamedTensors result;
   result.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i) {
-    const Buffer& b = plan->buffers[static_cast<size_t>(plan->output_buffers[i])];
+    const OutputPlace& at = s.plan->output_places[i];
+    const std::string& name = engine->graph.value(ids[i]).name;
+    if (at.made >= 0) {
+      result.emplace_back(name, s.made[static_cast<size_t>(at.made)]);  // nobody writes to it: a kernel makes new ones
+      continue;
+    }
+    const Buffer& b = s.plan->buffers[static_cast<size_t>(at.buffer)];
     Tensor out = unfilled_tensor(b.type, b.dims);
     const Dims strides = row_major_strides(b.dims);
-    reorder(view(plan->output_buffers[i]), TensorView{out.mutable_bytes(), b.type, b.dims, strides});
-    result.emplace_back(engine->graph.value(ids[i]).name, std::move(out));
+    reorder(view(s, at.buffer), TensorView{out.mutable_bytes(), b.type, b.dims, strides});
+    result.emplace_back(name, std::move(out));
   }
   return result;
 }
 
+bool Runner::State::fits_after(size_t segment, const Found& found) const {
+  if (segment >= segments.size() || !segments[segment]->plan) return false;
+  const Segment& s = *segments[segment];
+  if (s.plan->before != segments[segment - 1]->plan || !engine->up_to_date(*s.plan) || s.bound_epoch != s.plan->epoch) return false;
+  for (size_t k = 0; k < segment; ++k)  // its views point into memory of earlier segments
+    if (segments[k]->binding > s.binding) return false;
+  return s.plan->found == found;
+}
+
+NamedTensors Runner::State::execute(const std::vector<NodeId>* changed, const TapFunction& tap) {
+  OperatorThreads scope(threads);
+  const auto begin = profiling ? Clock::now() : Clock::time_point{};
+  std::vector<char> is_changed;
+  if (changed) {
+    is_changed.assign(engine->graph.node_slots(), 0);
+    for (NodeId id : *changed) is_changed.at(static_cast<size_t>(id)) = 1;
+  }
+  if (profiling) times = {};
+  const bool keep = engine->options.keep_all;
+  bool all = !changed;
+  segments_run = 0;  // until all of them have
+  for (size_t k = 0;; ++k) {
+    Segment& s = *segments[k];
+    all = all || !s.complete;
+    s.complete = false;
+    if (profiling) {
+      times.kernels.resize(times.kernels.size() + s.plan->steps.size(), 0);
+      times.copies.resize(times.kernels.size(), 0);
+    }
+    if (all) run_all(s, tap);
+    else run_dirty(s, is_changed, tap);
+    std::fill(s.prepared_anew.begin(), s.prepared_anew.end(), 0);
+    s.complete = keep;
+    if (s.plan->last()) {
+      segments_run = k + 1;
+      const auto end = profiling ? Clock::now() : Clock::time_point{};
+      NamedTensors result = outputs();
+      if (profiling) {
+        times.outputs = seconds_since(end);
+        times.total = seconds_since(begin);
+      }
+      return result;
+    }
+    Found found = find(s);
+    if (!fits_after(k + 1, found)) bind(k + 1, engine->plan_after(s.plan, std::move(found)));
+  }
+}
+
 NamedTensors Runner::run(const NamedTensors& given, const TapFunction& tap) {
   State& s = *state_;
-  const auto begin = s.profiling ? Clock::now() : Clock::time_point{};
   std::vector<const Tensor*> matched;
   s.engine->match_inputs(given, matched);
-  bool fits = s.plan && s.engine->up_to_date(*s.plan) && s.bound_epoch == s.plan->epoch;
-  for (size_t i = 0; fits && i < matched.size(); ++i) fits = s.plan->input_dims[i] == matched[i]->dims();
+  const Plan* bound = s.segments.empty() ? nullptr : s.segments[0]->plan.get();
+  bool fits = bound && s.engine->up_to_date(*bound) && s.segments[0]->bound_epoch == bound->epoch;
+  for (size_t i = 0; fits && i < matched.size(); ++i) fits = bound->input_dims[i] == matched[i]->dims();
   if (!fits) {
     std::vector<Dims> dims;
     for (const Tensor* t : matched) dims.push_back(t->dims());
-    s.bind(s.engine->plan(s.threads, dims));
+    s.bind(0, s.engine->plan(s.threads, dims));
   }
-  OperatorThreads scope(s.threads);
-  s.complete = false;
   s.inputs = std::move(matched);
   Forget forget{s.inputs};
   if (tap)
     for (size_t i = 0; i < s.inputs.size(); ++i)
       if (s.engine->facts.is_tap[static_cast<size_t>(s.engine->graph.inputs()[i])])
-        tap(s.engine->graph.value(s.engine->graph.inputs()[i]).name, s.view(static_cast<int>(i)));
-  if (s.profiling) s.reset_times();
-  for (size_t i = 0; i < s.plan->steps.size(); ++i) {
-    s.make_copies(i, s.plan->steps[i].copies);
-    s.run_step(i, tap);
-  }
-  std::fill(s.prepared_anew.begin(), s.prepared_anew.end(), 0);
-  const auto end = s.profiling ? Clock::now() : Clock::time_point{};
-  NamedTensors result = s.outputs();
-  s.complete = s.engine->options.keep_all;
-  if (s.complete) s.kept_inputs = given;
-  if (s.profiling) {
-    s.times.outputs = seconds_since(end);
-    s.times.total = seconds_since(begin);
-  }
+        tap(s.engine->graph.value(s.engine->graph.inputs()[i]).name, s.view(*s.segments[0], static_cast<int>(i)));
+  s.kept_inputs.clear();
+  NamedTensors result = s.execute(nullptr, tap);
+  if (s.engine->options.keep_all) s.kept_inputs = given;
   return result;
 }
 
 NamedTensors Runner::rerun(const std::vector<NodeId>& changed, const TapFunction& tap) {
   State& s = *state_;
   if (!s.engine->options.keep_all) throw Error(ErrorCode::internal, "rerun needs an engine with keep_all");
-  if (!s.complete || !s.plan) throw Error(ErrorCode::internal, "rerun needs a complete run before it");
-  if (!s.engine->up_to_date(*s.plan) || s.bound_epoch != s.plan->epoch) {
-    const std::shared_ptr<Plan> before = s.plan;
-    s.bind(s.engine->plan(s.threads, before->input_dims));
+  if (!s.segments_run || !s.segments[s.segments_run - 1]->complete)
+    throw Error(ErrorCode::internal, "rerun needs a complete run before it");
+  const std::shared_ptr<Plan> bound = s.segments[0]->plan;
+  if (!s.engine->up_to_date(*bound) || s.segments[0]->bound_epoch != bound->epoch) {
+    s.bind(0, s.engine->plan(s.threads, bound->input_dims));
     // The new constants change shapes or layouts: nothing that was kept fits the new plan.
-    if (s.plan != before) return run(NamedTensors(s.kept_inputs), tap);
+    if (s.segments[0]->plan != bound) return run(NamedTensors(s.kept_inputs), tap);
   }
-  OperatorThreads scope(s.threads);
-  const NamedTensors& given = s.kept_inputs;
-  s.engine->match_inputs(given, s.inputs);
+  s.engine->match_inputs(s.kept_inputs, s.inputs);
   Forget forget{s.inputs};
-  s.complete = false;
-  const auto begin = Clock::now();
-  if (s.profiling) s.reset_times();
-  std::vector<char> dirty(s.plan->storages.size(), 0), is_changed(s.engine->graph.node_slots(), 0);
-  for (NodeId id : changed) is_changed.at(static_cast<size_t>(id)) = 1;
-  auto is_dirty = [&](int buffer) {
-    const int storage = s.plan->buffers[static_cast<size_t>(buffer)].storage;
-    return storage >= 0 && dirty[static_cast<size_t>(storage)];
-  };
-  for (size_t i = 0; i < s.plan->steps.size(); ++i) {
-    const Step& step = s.plan->steps[i];
-    bool again = s.prepared_anew[i];
-    for (NodeId id : step.members) again = again || is_changed[static_cast<size_t>(id)];
-    for (const BufferCopy& copy : step.copies) {
-      if (!is_dirty(copy.from)) continue;
-      s.make_copies(i, {copy});
-      dirty[static_cast<size_t>(s.plan->buffers[static_cast<size_t>(copy.to)].storage)] = 1;
-    }
-    for (int buffer : step.inputs) again = again || is_dirty(buffer);
-    if (!again) continue;
-    s.run_step(i, tap);
-    for (int buffer : step.outputs)
-      if (buffer >= 0 && s.plan->buffers[static_cast<size_t>(buffer)].storage >= 0)
-        dirty[static_cast<size_t>(s.plan->buffers[static_cast<size_t>(buffer)].storage)] = 1;
-  }
-  std::fill(s.prepared_anew.begin(), s.prepared_anew.end(), 0);
-  NamedTensors result = s.outputs();
-  s.complete = true;
-  if (s.profiling) s.times.total = seconds_since(begin);
-  return result;
+  return s.execute(&changed, tap);
 }
 
 void Runner::profile(bool on) { state_->profiling = on; }
 const RunProfile& Runner::last_profile() const { return state_->times; }
+
+PlanInfo Runner::plan_info() const {
+  PlanInfo all;
+  for (size_t k = 0; k < state_->segments_run; ++k) {
+    PlanInfo one = state_->segments[k]->plan->info(state_->engine->graph);
+    std::move(one.steps.begin(), one.steps.end(), std::back_inserter(all.steps));
+    all.arena_bytes += one.arena_bytes;
+    all.workspace_bytes += one.workspace_bytes;
+    all.reorders += one.reorders;
+    all.segments = static_cast<int>(k) + 1;
+  }
+  return all;
+}
 
 }  // namespace quern

@@ -64,34 +64,10 @@ Dims narrowed(const Value& input, const Dims& given) {
   return result;
 }
 
-struct Inference {
-  std::vector<KnownTensor> values;
-};
-
-Inference run_inference(const Graph& graph, const std::map<std::string, Dims>& input_shapes) {
-  Inference result;
-  auto& known = result.values;
-  known.resize(graph.value_slots());
-  for (size_t i = 0; i < known.size(); ++i) {
-    const Value& v = graph.value(static_cast<ValueId>(i));
-    known[i].dtype = v.dtype;
-    if (v.constant) {
-      known[i].dims = v.constant->dims();
-      known[i].constant = v.constant.get();
-    }
-  }
-  for (ValueId id : graph.inputs()) {
-    const Value& v = graph.value(id);
-    auto it = input_shapes.find(v.name);
-    known[static_cast<size_t>(id)].dims = it == input_shapes.end() ? v.shape : narrowed(v, it->second);
-  }
-  for (const auto& [name, dims] : input_shapes) {
-    bool found = false;
-    for (ValueId id : graph.inputs()) found = found || graph.value(id).name == name;
-    if (!found) throw Error(ErrorCode::data, fmt::format("the model has no input '{}'", name));
-  }
+// Applies the rules of `nodes`, in this order, to what is known of values.
+void apply_rules(const Graph& graph, std::span<const NodeId> nodes, std::vector<KnownTensor>& known) {
   std::vector<KnownTensor> inputs;
-  for (NodeId id : graph.order()) {
+  for (NodeId id : nodes) {
     const Node& node = graph.node(id);
     inputs.clear();
     for (ValueId in : node.inputs) inputs.push_back(in == no_value ? KnownTensor{} : known[static_cast<size_t>(in)]);
@@ -105,12 +81,46 @@ Inference run_inference(const Graph& graph, const std::map<std::string, Dims>& i
       if (i < outputs.size()) {
         if (outputs[i].dtype == DType::undefined) outputs[i].dtype = declared.dtype;
         out = std::move(outputs[i]);
-      } else {
+      } else if (!out.dims) {
         out.dims = declared.shape;  // what the file or the room that made the node says
       }
     }
   }
-  return result;
+}
+
+std::vector<KnownTensor> run_inference(const Graph& graph, const std::map<std::string, Dims>& input_shapes) {
+  std::vector<KnownTensor> known(graph.value_slots());
+  for (size_t i = 0; i < known.size(); ++i) {
+    const Value& v = graph.value(static_cast<ValueId>(i));
+    known[i].dtype = v.dtype;
+    if (v.constant) {
+      known[i].dims = v.constant->dims();
+      known[i].constant = v.constant.get();
+    }
+  }
+  size_t matched = 0;
+  for (ValueId id : graph.inputs()) {
+    const Value& v = graph.value(id);
+    auto it = input_shapes.find(v.name);
+    matched += it != input_shapes.end();
+    known[static_cast<size_t>(id)].dims = it == input_shapes.end() ? v.shape : narrowed(v, it->second);
+  }
+  if (matched != input_shapes.size())
+    for (const auto& [name, dims] : input_shapes) {
+      bool found = false;
+      for (ValueId id : graph.inputs()) found = found || graph.value(id).name == name;
+      if (!found) throw Error(ErrorCode::data, fmt::format("the model has no input '{}'", name));
+    }
+  apply_rules(graph, graph.order(), known);
+  return known;
+}
+
+// Data whose every element is known; null otherwise.
+std::shared_ptr<const Tensor> complete_data(std::shared_ptr<const Tensor> data) {
+  if (data && data->type() == DType::s64)
+    for (int64_t v : data->values<int64_t>())
+      if (v == unknown_element) return nullptr;
+  return data;
 }
 
 }  // namespace
@@ -129,34 +139,52 @@ const ShapeRule* find_shape_rule(const std::string& domain, const std::string& o
 }
 
 void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes) {
-  const Inference result = run_inference(graph, input_shapes);
-  for (size_t i = 0; i < result.values.size(); ++i) {
+  std::vector<KnownTensor> known = run_inference(graph, input_shapes);
+  for (size_t i = 0; i < known.size(); ++i) {
     Value& v = graph.value(static_cast<ValueId>(i));
     if (v.constant) continue;
-    const KnownTensor& k = result.values[i];
-    if (k.dtype != DType::undefined) v.dtype = k.dtype;
-    if (k.dims) v.shape = k.dims;
+    if (known[i].dtype != DType::undefined) v.dtype = known[i].dtype;
+    if (known[i].dims) v.shape = std::move(known[i].dims);
   }
 }
 
 ShapeTable shapes_for(const Graph& graph, const std::map<std::string, Dims>& input_shapes) {
-  Inference result = run_inference(graph, input_shapes);
+  std::vector<KnownTensor> known = run_inference(graph, input_shapes);
   ShapeTable table;
-  const size_t n = result.values.size();
+  const size_t n = known.size();
   table.dtype.resize(n);
   table.dims.resize(n);
   table.data.resize(n);
   for (size_t i = 0; i < n; ++i) {
-    KnownTensor& k = result.values[i];
-    table.dtype[i] = k.dtype;
-    table.dims[i] = std::move(k.dims);
-    if (!k.shape_data) continue;
-    bool complete = true;
-    if (k.shape_data->type() == DType::s64)
-      for (int64_t v : k.shape_data->values<int64_t>()) complete = complete && v != unknown_element;
-    if (complete) table.data[i] = std::move(k.shape_data);
+    table.dtype[i] = known[i].dtype;
+    table.dims[i] = std::move(known[i].dims);
+    table.data[i] = complete_data(std::move(known[i].shape_data));
   }
   return table;
+}
+
+void continue_shapes(const Graph& graph, std::span<const NodeId> nodes, const FoundShapes& found, ShapeTable& table) {
+  for (const auto& [value, dims] : found.dims) table.dims[static_cast<size_t>(value)] = dims;
+  for (const auto& [value, data] : found.data) table.data[static_cast<size_t>(value)] = data;
+  std::vector<KnownTensor> known(graph.value_slots());
+  auto look = [&](ValueId value) {
+    const auto v = static_cast<size_t>(value);
+    const auto& constant = graph.value(value).constant;
+    known[v] = {table.dtype[v], table.dims[v], constant ? constant.get() : table.data[v].get(), nullptr};
+  };
+  for (NodeId id : nodes)
+    for (const auto& list : {graph.node(id).inputs, graph.node(id).outputs})
+      for (ValueId v : list)
+        if (v != no_value) look(v);
+  apply_rules(graph, nodes, known);
+  for (NodeId id : nodes)
+    for (ValueId value : graph.node(id).outputs) {
+      if (value == no_value || found.dims.count(value)) continue;
+      const auto v = static_cast<size_t>(value);
+      if (known[v].dtype != DType::undefined) table.dtype[v] = known[v].dtype;
+      table.dims[v] = known[v].dims;
+      if (known[v].shape_data) table.data[v] = complete_data(known[v].shape_data);
+    }
 }
 
 Dims broadcast(std::span<const int64_t> a, std::span<const int64_t> b) {

@@ -39,6 +39,12 @@ void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes 
 struct ShapeTable { std::vector<DType> dtype; std::vector<std::optional<Dims>> dims; std::vector<std::shared_ptr<const Tensor>> data; };
 ShapeTable shapes_for(const Graph& graph, const std::map<std::string, Dims>& input_shapes);
 
+// What a run has found out where shapes alone say nothing: the dims of values that only their producer can size, and the data of small
+// ones that shapes depend on (the shape of a Reshape, the k of a TopK).
+struct FoundShapes { std::map<ValueId, Dims> dims; std::map<ValueId, std::shared_ptr<const Tensor>> data; };
+// Goes on with a table when more is known: the rules of `nodes` (in a topological order) are applied again.
+void continue_shapes(const Graph& graph, std::span<const NodeId> nodes, const FoundShapes& found, ShapeTable& table);
+
 // Broadcasting of numpy; -1 stands for unknown. Throws Error(model) when impossible.
 Dims broadcast(std::span<const int64_t> a, std::span<const int64_t> b);
 

@@ -3,8 +3,7 @@
 //   driver [--own] LIST        LIST: a file with one case folder a line; --own: without oneDNN
 //
 // One line a case: PASS, FAIL or UNSUPPORTED, a tab, the folder, a tab, the reason. Tolerances are ONNX's: 1e-3 of the value
-// and 1e-7. Inputs are fed at the run; where a shape depends on the data of an input, as with the shape of Reshape, that
-// input is a constant instead, as it is in real models ("frozen" in the reason).
+// and 1e-7. Every input is fed at the run, also those that shapes depend on (the shape of Reshape).
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -62,75 +61,31 @@ void compare(const Tensor& got, const Tensor& want) {
     if (a[i] != b[i]) throw Wrong{"element " + std::to_string(i / size_of(got.type())) + " differs"};
 }
 
-bool all_known(const Graph& graph, const std::vector<Tensor>& inputs) {
-  std::map<std::string, Dims> shapes;
-  for (size_t i = 0; i < graph.inputs().size(); ++i) shapes[graph.value(graph.inputs()[i]).name] = inputs[i].dims();
-  const ShapeTable table = shapes_for(graph, shapes);
-  for (NodeId id : graph.order())
-    for (ValueId v : graph.node(id).outputs) {
-      if (v == no_value) continue;
-      const auto& dims = table.dims[static_cast<size_t>(v)];
-      if (!dims || std::count(dims->begin(), dims->end(), -1)) return false;
-    }
-  return true;
-}
-
-// Makes constants of inputs until every shape is known: small integers first, then scalars, then everything.
-bool freeze(Graph& graph, std::vector<Tensor>& inputs) {
-  const auto is_shape = [](const Tensor& t) { return t.rank() <= 1 && (t.type() == DType::s64 || t.type() == DType::s32); };
-  const auto is_scalar = [](const Tensor& t) { return t.count() == 1; };
-  const auto any = [](const Tensor&) { return true; };
-  bool frozen = false;
-  for (const auto& choose : {std::function<bool(const Tensor&)>(is_shape), std::function<bool(const Tensor&)>(is_scalar),
-                             std::function<bool(const Tensor&)>(any)}) {
-    if (all_known(graph, inputs)) return frozen;
-    std::vector<ValueId> left;
-    std::vector<Tensor> fed;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const ValueId v = graph.inputs()[i];
-      if (choose(inputs[i])) {
-        graph.replace_uses(v, graph.add_constant(graph.value(v).name + "_frozen", inputs[i]));
-        frozen = true;
-      } else {
-        left.push_back(v);
-        fed.push_back(inputs[i]);
-      }
-    }
-    graph.set_inputs(left);
-    inputs = fed;
-    // What follows from the constants is folded, as when a model is read.
-    if (!all_known(graph, inputs)) canonicalize(graph, evaluate_constant_node);
-  }
-  return frozen;
-}
-
-bool run_set(const fs::path& model, const fs::path& set, const EngineOptions& options) {
+void run_set(const fs::path& model, const fs::path& set, const EngineOptions& options) {
   Graph graph = import_onnx(model);
-  std::vector<Tensor> inputs = read_all(set, "input");
+  const std::vector<Tensor> inputs = read_all(set, "input");
   const std::vector<Tensor> wanted = read_all(set, "output");
   if (graph.inputs().size() != inputs.size()) throw Unsupported{"the case does not feed every input"};
   for (const auto& tensors : {inputs, wanted})
     for (const Tensor& t : tensors)
       if (size_of(t.type()) == 0) throw Unsupported{"strings"};
-  const bool frozen = freeze(graph, inputs);
   NamedTensors named;
   for (size_t i = 0; i < inputs.size(); ++i) named.emplace_back(graph.value(graph.inputs()[i]).name, inputs[i]);
   Engine engine(std::move(graph), options);
   const NamedTensors got = engine.runner().run(named);
   if (got.size() != wanted.size()) throw Wrong{"another number of outputs"};
   for (size_t i = 0; i < got.size(); ++i) compare(got[i].second, wanted[i]);
-  return frozen;
 }
 
 std::string run_case(const fs::path& folder, const EngineOptions& options) {
   try {
-    bool frozen = false, any = false;
+    bool any = false;
     for (int set = 0; fs::exists(folder / ("test_data_set_" + std::to_string(set))); ++set) {
-      frozen = run_set(folder / "model.onnx", folder / ("test_data_set_" + std::to_string(set)), options) || frozen;
+      run_set(folder / "model.onnx", folder / ("test_data_set_" + std::to_string(set)), options);
       any = true;
     }
     if (!any) return "UNSUPPORTED\t" + folder.string() + "\tno test data";
-    return "PASS\t" + folder.string() + "\t" + (frozen ? "frozen" : "fed");
+    return "PASS\t" + folder.string() + "\t";
   } catch (const Unsupported& u) {
     return "UNSUPPORTED\t" + folder.string() + "\t" + u.reason;
   } catch (const Wrong& w) {

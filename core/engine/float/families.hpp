@@ -17,6 +17,9 @@ std::span<const Entry> reduction_ops();    // Reduce*, ArgMax, ArgMin, CumSum
 std::span<const Entry> shape_ops();        // views, Shape, Constant, ConstantOfShape, Range, ...
 std::span<const Entry> move_ops();         // Transpose, Concat, Split, Slice, Pad, Expand, Tile, ...
 std::span<const Entry> gather_ops();       // Gather*, Scatter*, OneHot, TopK
+std::span<const Entry> select_ops();       // NonMaxSuppression, NonZero, Compress: sized by data
+std::span<const Entry> resize_ops();       // Resize, Upsample
+std::span<const Entry> grid_ops();         // GridSample
 std::span<const Entry> quantize_ops();     // QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear
 std::span<const Entry> dot_ops();          // Conv, ConvTranspose, Gemm, MatMul: plain loops for what oneDNN declines
 std::span<const Entry> recurrent_ops();    // LSTM, GRU, RNN

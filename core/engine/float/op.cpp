@@ -12,10 +12,31 @@ namespace quern::own {
 namespace {
 
 // Hands the engine's tensors over by slot; constants from their own memory where the engine passes none.
+struct Slot { int index = -1; Tensor constant; Dims strides; };
+
+class SlotViews {
+ public:
+  SlotViews(const std::vector<Slot>& slots, std::span<const TensorView> inputs) {
+    if (slots.size() > few_.size()) many_.resize(slots.size());
+    TensorView* in = slots.size() > few_.size() ? many_.data() : few_.data();
+    for (size_t i = 0; i < slots.size(); ++i) {
+      const Slot& s = slots[i];
+      if (s.index < 0) continue;
+      in[i] = inputs[static_cast<size_t>(s.index)];
+      if (!in[i].data && !s.constant.empty())
+        in[i] = {const_cast<void*>(s.constant.data()), s.constant.type(), s.constant.dims(), s.strides};
+    }
+    views = {in, slots.size()};
+  }
+  std::span<const TensorView> views;
+
+ private:
+  std::array<TensorView, 8> few_;
+  std::vector<TensorView> many_;
+};
+
 class BodyKernel final : public Kernel {
  public:
-  struct Slot { int index = -1; Tensor constant; Dims strides; };
-
   BodyKernel(std::vector<Slot> slots, std::vector<int> outputs, Body body, size_t workspace)
       : slots_(std::move(slots)), outputs_(std::move(outputs)), body_(std::move(body)), workspace_(workspace) {}
 
@@ -23,23 +44,14 @@ class BodyKernel final : public Kernel {
 
   void run(std::span<const TensorView> inputs, std::span<const TensorView> outputs, void* workspace,
            KernelState*) const override {
-    constexpr size_t small = 8;
-    std::array<TensorView, small> few_in, few_out;
-    std::vector<TensorView> many_in, many_out;
-    TensorView* in = few_in.data();
+    std::array<TensorView, 8> few_out;
+    std::vector<TensorView> many_out;
     TensorView* out = few_out.data();
-    if (slots_.size() > small) { many_in.resize(slots_.size()); in = many_in.data(); }
-    if (outputs_.size() > small) { many_out.resize(outputs_.size()); out = many_out.data(); }
-    for (size_t i = 0; i < slots_.size(); ++i) {
-      const Slot& s = slots_[i];
-      if (s.index < 0) continue;
-      in[i] = inputs[static_cast<size_t>(s.index)];
-      if (!in[i].data && !s.constant.empty())
-        in[i] = {const_cast<void*>(s.constant.data()), s.constant.type(), s.constant.dims(), s.strides};
-    }
+    if (outputs_.size() > few_out.size()) { many_out.resize(outputs_.size()); out = many_out.data(); }
+    const SlotViews in(slots_, inputs);
     for (size_t i = 0; i < outputs_.size(); ++i)
       if (outputs_[i] >= 0) out[i] = outputs[static_cast<size_t>(outputs_[i])];
-    body_({{in, slots_.size()}, {out, outputs_.size()}, workspace});
+    body_({in.views, {out, outputs_.size()}, workspace});
   }
 
  private:
@@ -47,6 +59,19 @@ class BodyKernel final : public Kernel {
   std::vector<int> outputs_;
   Body body_;
   size_t workspace_;
+};
+
+class MakingKernel final : public DataSizedKernel {
+ public:
+  MakingKernel(std::vector<Slot> slots, MakingBody body) : slots_(std::move(slots)), body_(std::move(body)) {}
+  std::vector<Tensor> make(std::span<const TensorView> inputs, void* workspace, KernelState*) const override {
+    const SlotViews in(slots_, inputs);
+    return body_({in.views, {}, workspace});
+  }
+
+ private:
+  std::vector<Slot> slots_;
+  MakingBody body_;
 };
 
 int index_of(const std::vector<ValueId>& values, ValueId value) {
@@ -82,22 +107,36 @@ int64_t Op::axis(const std::string& key, int64_t fallback, int64_t rank, bool en
 
 void Op::fail(const std::string& message) const { throw Error(ErrorCode::model, message).at_node(node_.name); }
 
-PreparedKernel Op::kernel(Layout inputs, Layout outputs, Body body, size_t workspace_bytes) const {
-  std::vector<BodyKernel::Slot> slots(slots_.size());
+namespace {
+std::vector<Slot> slots_of(const Op& op, const std::vector<int>& indices) {
+  std::vector<Slot> slots(indices.size());
   for (size_t i = 0; i < slots.size(); ++i) {
-    slots[i].index = slots_[i];
-    if (const Tensor* c = constant(i)) {
+    slots[i].index = indices[i];
+    if (const Tensor* c = op.constant(i)) {
       slots[i].constant = *c;
       slots[i].strides = row_major_strides(c->dims());
     }
   }
+  return slots;
+}
+}  // namespace
+
+PreparedKernel Op::around(std::unique_ptr<Kernel> kernel, Layout inputs, Layout outputs) const {
   PreparedKernel made;
-  made.kernel = std::make_unique<BodyKernel>(std::move(slots), outputs_, std::move(body), workspace_bytes);
+  made.kernel = std::move(kernel);
   made.name = "quern.";
   for (char c : node_.op) made.name += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   made.input_layouts.assign(request_.inputs.size(), inputs);
   made.output_layouts.assign(request_.outputs.size(), outputs);
   return made;
+}
+
+PreparedKernel Op::kernel(Layout inputs, Layout outputs, Body body, size_t workspace_bytes) const {
+  return around(std::make_unique<BodyKernel>(slots_of(*this, slots_), outputs_, std::move(body), workspace_bytes), inputs, outputs);
+}
+
+PreparedKernel Op::data_sized(MakingBody body) const {
+  return around(std::make_unique<MakingKernel>(slots_of(*this, slots_), std::move(body)), Layout::row_major, Layout::row_major);
 }
 
 PreparedKernel Op::kernel(Layout layout, Body body, size_t workspace_bytes) const {

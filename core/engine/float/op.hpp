@@ -29,6 +29,7 @@ struct Call {
   void* workspace = nullptr;
 };
 using Body = std::function<void(const Call&)>;
+using MakingBody = std::function<std::vector<Tensor>(const Call&)>;  // of a data-sized kernel: all outputs, row major
 using Made = std::optional<PreparedKernel>;
 
 class Op {
@@ -56,8 +57,11 @@ class Op {
   PreparedKernel in_place(Layout layout, Body body, size_t workspace_bytes = 0) const;
   // Output 0 is the memory of input 0; the body (a copy) runs only where the engine can't share it.
   PreparedKernel view(Layout layout) const;
+  // The body makes the outputs, whose size only the data say. Row major.
+  PreparedKernel data_sized(MakingBody body) const;
 
  private:
+  PreparedKernel around(std::unique_ptr<Kernel> kernel, Layout inputs, Layout outputs) const;
   const KernelRequest& request_;
   const Node& node_;
   std::vector<int> slots_, outputs_;  // index in the request; -1 absent

@@ -14,7 +14,8 @@ class OwnFloatProvider final : public Provider {
   OwnFloatProvider() {
     for (auto family : {own::activation_ops(), own::unary_ops(), own::binary_ops(), own::softmax_ops(), own::normalization_ops(),
                         own::pooling_ops(), own::reduction_ops(), own::shape_ops(), own::move_ops(), own::gather_ops(),
-                        own::quantize_ops(), own::dot_ops(), own::recurrent_ops(), own::einsum_ops()})
+                        own::select_ops(), own::resize_ops(), own::grid_ops(), own::quantize_ops(), own::dot_ops(), own::recurrent_ops(),
+                        own::einsum_ops()})
       for (const own::Entry& entry : family) entries_[{std::string(entry.domain), std::string(entry.op)}] = entry.prepare;
   }
 
