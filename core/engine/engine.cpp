@@ -40,6 +40,10 @@ Engine::Engine(Graph graph, EngineOptions options) : state_(std::make_shared<Sta
     std::vector<std::string> list;
     for (NodeId id : unknown) {
       const Node& n = g.node(id);
+      if (n.op == "If" && n.domain.empty())
+        throw Error(ErrorCode::model, "If: its condition is computed, and only a constant one can be followed")
+            .at_node(n.name)
+            .hint("export the model for one of the two cases, or give its inputs fixed shapes if the condition is about shapes");
       list.push_back(fmt::format("'{}' ({}{}, since version {})", n.name, n.domain.empty() ? "" : n.domain + ".", n.op, n.since_version));
     }
     throw Error(ErrorCode::model, fmt::format("{} of the model can't be run, nothing here knows {}: {}",

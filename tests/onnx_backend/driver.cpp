@@ -63,6 +63,11 @@ void compare(const Tensor& got, const Tensor& want) {
 
 void run_set(const fs::path& model, const fs::path& set, const EngineOptions& options) {
   Graph graph = import_onnx(model);
+  for (NodeId id : graph.order())  // conditions that follow from shapes are folded when a model is prepared
+    if (graph.node(id).op == "If") {
+      canonicalize(graph, evaluate_constant_node);
+      break;
+    }
   const std::vector<Tensor> inputs = read_all(set, "input");
   const std::vector<Tensor> wanted = read_all(set, "output");
   if (graph.inputs().size() != inputs.size()) throw Unsupported{"the case does not feed every input"};
