@@ -58,7 +58,7 @@ void engine_plan(benchmark::State& state) {
   }
   per_node(state);
 }
-BENCHMARK(engine_plan)->Arg(256);
+BENCHMARK(engine_plan)->Arg(256)->Arg(10000);
 
 }  // namespace
 }  // namespace quern::bench

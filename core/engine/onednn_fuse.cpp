@@ -1,4 +1,5 @@
 // Which nodes run inside a oneDNN primitive: one Add of a second tensor, and activations that are post-operations there.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -7,9 +8,13 @@
 namespace quern::onednn {
 namespace {
 
-// The only consumer of a value that is free to fuse.
+// The only consumer of a value that is free to fuse. It usually stands close behind the producer, so that the search from there ends
+// at once, however long the graph is.
 NodeId consumer(const Graph& graph, ValueId value) {
-  for (NodeId id = 0; id < static_cast<NodeId>(graph.node_slots()); ++id) {
+  const auto count = static_cast<NodeId>(graph.node_slots());
+  const NodeId producer = std::max<NodeId>(graph.value(value).producer, 0);
+  for (NodeId k = 1; k <= count; ++k) {
+    const NodeId id = (producer + k) % count;
     if (graph.node(id).removed) continue;
     for (ValueId v : graph.node(id).inputs)
       if (v == value) return id;

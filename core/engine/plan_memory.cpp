@@ -185,7 +185,11 @@ void Plan::share_in_place() {
   for (const Buffer& b : buffers)
     if (b.storage >= 0) last[static_cast<size_t>(b.storage)] = std::max(last[static_cast<size_t>(b.storage)], b.last);
   auto root = [&](int s) {
-    while (merged[static_cast<size_t>(s)] != s) s = merged[static_cast<size_t>(s)];
+    while (merged[static_cast<size_t>(s)] != s) {  // halves the way for the next time: chains may be long
+      int& up = merged[static_cast<size_t>(s)];
+      up = merged[static_cast<size_t>(up)];
+      s = up;
+    }
     return s;
   };
   for (size_t i = 0; i < steps.size() && !options_->keep_all; ++i) {
