@@ -37,7 +37,7 @@ void print(const std::string& text) {
 
 json::value number(double value) {
   if (std::isfinite(value)) return value;
-  return value > 0 ? json::value("infinity") : json::value("not a number");
+  return value > 0 ? json::value("infinity") : value < 0 ? json::value("-infinity") : json::value("not a number");
 }
 
 NamedTensors read_inputs(const std::string& path, const std::vector<InputSpec>& specs) {

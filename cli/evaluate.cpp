@@ -12,9 +12,12 @@ int evaluate_verb(const EvaluateArguments& a) {
   Progress progress(ProgressStyle::automatic);
   const Evaluation e = evaluate(config, model, as, registry, {.threads = config.thread_count(), .progress = &progress});
   if (a.json) {
-    print(to_text(json::object{{"metric", e.metric}, {"value", number(e.value)}, {"samples", e.samples}, {"seconds", e.seconds}}, false) + "\n");
+    json::object out{{"metric", e.metric}, {"value", number(e.value)}, {"samples", e.samples}, {"seconds", e.seconds}};
+    if (!e.remark.empty()) out["remark"] = e.remark;
+    print(to_text(out, false) + "\n");
   } else {
     print(fmt::format("{} {:.6g} on {} samples, {}, {:.2f} s\n", e.metric, e.value, e.samples, a.as, e.seconds));
+    if (!e.remark.empty()) print("  " + e.remark + "\n");
   }
   return 0;
 }

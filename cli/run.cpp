@@ -38,7 +38,8 @@ Tensor stacked(const std::string& name, const std::vector<const Tensor*>& rows, 
   for (size_t i = 0; i < rows.size(); ++i) {
     if (rows[i]->dims() != first.dims())
       throw Error(ErrorCode::data, fmt::format("'{}' has the shape {} for sample 0 and {} for sample {}; they can't be stacked", name,
-                                               to_string(first.dims()), to_string(rows[i]->dims()), i));
+                                               to_string(first.dims()), to_string(rows[i]->dims()), i))
+          .hint("run the samples one by one, without --each");
     std::memcpy(to, rows[i]->data(), rows[i]->bytes());
     to += rows[i]->bytes();
   }

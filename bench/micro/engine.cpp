@@ -49,6 +49,39 @@ void engine_run_tapped(benchmark::State& state) {  // every value is observed
 }
 BENCHMARK(engine_run_tapped)->Arg(256);
 
+// A cut: the plan of the second segment is in the cache. A run adds what finding the sizes and entering the next segment takes.
+void engine_run_cut(benchmark::State& state) {
+  Graph g;
+  const ValueId x = g.add_value("x", DType::f32, Dims{64}), places = g.add_value("places"), y = g.add_value("y");
+  g.set_inputs({x});
+  g.add_node({.name = "where", .op = "NonZero", .since_version = 13, .inputs = {x}, .outputs = {places}});
+  g.add_node({.name = "neg", .op = "Neg", .since_version = 13, .inputs = {places}, .outputs = {y}});
+  g.set_outputs({y});
+  Engine engine(std::move(g), options());
+  Runner runner = engine.runner();
+  const NamedTensors in{{"x", normal({64})}};
+  for (auto _ : state) benchmark::DoNotOptimize(runner.run(in));
+}
+BENCHMARK(engine_run_cut);
+
+// NonMaxSuppression of 1,000 boxes in 20 classes, as a detector of 640 x 640 has after a first choice.
+void engine_run_suppression(benchmark::State& state) {
+  Graph g;
+  const ValueId boxes = g.add_value("boxes", DType::f32, Dims{1, 1000, 4}), scores = g.add_value("scores", DType::f32, Dims{1, 20, 1000});
+  const ValueId kept = g.add_value("kept");
+  g.set_inputs({boxes, scores});
+  const ValueId most = g.add_constant("most", Tensor::scalar<int64_t>(100)), iou = g.add_constant("iou", Tensor::scalar(0.5F)),
+                least = g.add_constant("least", Tensor::scalar(0.3F));
+  g.add_node({.name = "nms", .op = "NonMaxSuppression", .since_version = 11, .inputs = {boxes, scores, most, iou, least}, .outputs = {kept},
+              .attributes = {{"center_point_box", int64_t{1}}}});
+  g.set_outputs({kept});
+  Engine engine(std::move(g), options());
+  Runner runner = engine.runner();
+  const NamedTensors in{{"boxes", uniform(DType::f32, {1, 1000, 4}, 0, 100)}, {"scores", uniform(DType::f32, {1, 20, 1000}, 0, 1)}};
+  for (auto _ : state) benchmark::DoNotOptimize(runner.run(in));
+}
+BENCHMARK(engine_run_suppression);
+
 void engine_plan(benchmark::State& state) {
   const Graph g = chain(state.range(0));
   const NamedTensors x = input();

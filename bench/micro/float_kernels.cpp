@@ -114,6 +114,22 @@ std::vector<Line> own_lines() {
   lines.push_back({"Pad", 13, {x(a), ints({0, 0, 1, 1, 0, 0, 1, 1})}});
   lines.push_back({"DepthToSpace", 13, {x(a)}, {{"blocksize", int64_t{2}}}});
   lines.push_back({"SpaceToDepth", 13, {x(a)}, {{"blocksize", int64_t{2}}}});
+  // Resize: images twice as large, to odd sizes, and halved.
+  const auto resize = [&](const char* mode, const char* suffix, Dims from, std::vector<int64_t> to, Layout came) {
+    lines.push_back({"Resize", 13, {x(std::move(from)), weights({0}), weights({0}), ints(std::move(to))},
+                     {{"mode", std::string(mode)}, {"nearest_mode", std::string("floor")},
+                      {"coordinate_transformation_mode", std::string(mode == std::string("nearest") ? "asymmetric" : "half_pixel")}}, suffix, came});
+  };
+  for (const Layout came : {Layout::row_major, last}) {
+    const bool l = came == last;
+    resize("nearest", l ? "_nearest_2x_last" : "_nearest_2x", {1, 64, 28, 28}, {1, 64, 56, 56}, came);
+    resize("linear", l ? "_linear_2x_last" : "_linear_2x", {1, 64, 28, 28}, {1, 64, 56, 56}, came);
+    resize("cubic", l ? "_cubic_2x_last" : "_cubic_2x", {1, 64, 28, 28}, {1, 64, 56, 56}, came);
+    resize("nearest", l ? "_nearest_odd_last" : "_nearest_odd", {1, 16, 48, 48}, {1, 16, 113, 113}, came);
+    resize("linear", l ? "_linear_odd_last" : "_linear_odd", {1, 16, 48, 48}, {1, 16, 113, 113}, came);
+    resize("linear", l ? "_linear_half_last" : "_linear_half", {1, 3, 260, 260}, {1, 3, 130, 130}, came);
+  }
+  lines.push_back({"GridSample", 16, {x({1, 64, 56, 56}), {DType::f32, {1, 56, 56, 2}, false, -1, 1, {}}}});
   lines.push_back({"Trilu", 14, {x({512, 512})}, {}, "_512x512"});
   lines.push_back({"Gather", 13, {x({512, 256}), codes(DType::s64, {512}, 512, true)}, {}, "_512x256"});
   lines.push_back({"GatherElements", 13, {x({512, 256}), codes(DType::s64, {512, 256}, 512, true)}, {}, "_512x256"});

@@ -46,7 +46,9 @@ std::unique_ptr<Dataset> open_dataset(const json::object& section, const fs::pat
 struct DataCheck { int64_t samples = 0; std::vector<std::string> warnings; };
 DataCheck check_calibration_data(const Dataset& data, int threads);
 
-// A metric over the evaluation set. `update` is called in order of the samples.
+// A metric over the evaluation set. `update` is called in order of the samples. Where the size of an output follows from the data
+// (boxes that are kept), it may differ from the float model's: nothing agrees then (agreement and cosine count 0), or nothing can
+// be said (mse and sqnr leave the sample out).
 class Metric {
  public:
   virtual ~Metric() = default;
@@ -56,6 +58,7 @@ class Metric {
   virtual bool needs_reference() const { return false; }  // outputs of the float model
   virtual void update(const Sample& outputs, const std::optional<Tensor>& label, const Sample* reference) = 0;
   virtual double value() const = 0;
+  virtual std::string remark() const { return {}; }  // what has to be known beside the value
 };
 // "top1", "top5", "topk" {k}, "mse" {against: float | labels}, "sqnr", "cosine", "agreement" (with the float model's choice);
 // options as {"type": "topk", "k": 3}. Error(config) with the list otherwise. Classes are looked for in the first output, on the

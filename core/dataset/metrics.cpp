@@ -81,6 +81,26 @@ void same_count(const NamedTensor& a, const NamedTensor& b) {
     throw Error(ErrorCode::data, fmt::format("output '{}' has the shape {}, the float model's has {}", a.name, to_string(a.tensor.dims()), to_string(b.tensor.dims())));
 }
 
+// Outputs whose shape differs from the float model's.
+class Shapes {
+ public:
+  bool equal(const NamedTensor& a, const NamedTensor& b) {
+    ++all_;
+    if (a.tensor.dims() == b.tensor.dims()) return true;
+    if (first_.empty()) first_ = fmt::format("'{}' {} instead of {}", a.name, to_string(a.tensor.dims()), to_string(b.tensor.dims()));
+    ++differing_;
+    return false;
+  }
+  std::string remark(const char* consequence) const {
+    if (differing_ == 0) return {};
+    return fmt::format("{} of {} outputs have another shape than the float model's (first: {}); they {}", differing_, all_, first_, consequence);
+  }
+
+ private:
+  int64_t all_ = 0, differing_ = 0;
+  std::string first_;
+};
+
 // A mean over samples.
 class MeanMetric : public Metric {
  public:
@@ -91,6 +111,7 @@ class MeanMetric : public Metric {
 
  protected:
   void add(double v) { sum_ += v; ++samples_; }
+  int64_t samples() const { return samples_; }
 
  private:
   double sum_ = 0;
@@ -140,7 +161,7 @@ class Agreement : public MeanMetric {
   void update(const Sample& outputs, const std::optional<Tensor>&, const Sample* reference) override {
     if (!reference) throw Error(ErrorCode::internal, "the metric agreement needs the float model's outputs");
     const NamedTensor &a = first_of(outputs), &b = first_of(*reference);
-    same_count(a, b);
+    if (!shapes_.equal(a, b)) { add(0); return; }
     const size_t rank = a.tensor.dims().size();
     if (rank == 0) throw Error(ErrorCode::data, fmt::format("the metric agreement needs classes; output '{}' is a single number", a.name));
     const size_t axis = rank >= 4 ? 1 : rank - 1;
@@ -149,6 +170,10 @@ class Agreement : public MeanMetric {
     for (int64_t p = 0; p < x.positions; ++p) equal += x.best(p) == y.best(p);
     add(x.positions ? static_cast<double>(equal) / static_cast<double>(x.positions) : 1);
   }
+  std::string remark() const override { return shapes_.remark("count as no agreement"); }
+
+ private:
+  Shapes shapes_;
 };
 
 class MeanSquaredError : public MeanMetric {
@@ -175,13 +200,24 @@ class MeanSquaredError : public MeanMetric {
       compare(first_of(outputs), {"labels", *label});
     } else {
       if (!reference || reference->size() != outputs.size()) throw Error(ErrorCode::internal, "the metric mse needs the float model's outputs");
-      for (size_t i = 0; i < outputs.size(); ++i) compare(outputs[i], (*reference)[i]);
+      bool any = outputs.empty();
+      for (size_t i = 0; i < outputs.size(); ++i) {
+        if (!shapes_.equal(outputs[i], (*reference)[i])) continue;
+        compare(outputs[i], (*reference)[i]);
+        any = true;
+      }
+      if (!any) { ++left_out_; return; }
     }
     add(count ? sum / static_cast<double>(count) : 0);
   }
 
+  double value() const override { return samples() == 0 && left_out_ > 0 ? infinity : MeanMetric::value(); }
+  std::string remark() const override { return shapes_.remark("are left out"); }
+
  private:
   bool labels_;
+  int64_t left_out_ = 0;
+  Shapes shapes_;
 };
 
 // Signal over noise of all samples together, per output; then the mean of the outputs in decibels.
@@ -194,8 +230,10 @@ class Sqnr : public Metric {
     if (!reference || reference->size() != outputs.size()) throw Error(ErrorCode::internal, "the metric sqnr needs the float model's outputs");
     signal_.resize(outputs.size());
     noise_.resize(outputs.size());
+    compared_.resize(outputs.size());
     for (size_t k = 0; k < outputs.size(); ++k) {
-      same_count(outputs[k], (*reference)[k]);
+      if (!shapes_.equal(outputs[k], (*reference)[k])) continue;
+      compared_[k] = 1;
       const auto x = floats_of((*reference)[k]), y = floats_of(outputs[k]);
       for (size_t i = 0; i < x.size(); ++i) {
         const double d = static_cast<double>(x[i]) - y[i];
@@ -207,12 +245,15 @@ class Sqnr : public Metric {
   double value() const override {
     if (signal_.empty()) throw Error(ErrorCode::data, "the metric sqnr was given no samples; the evaluation data is empty");
     double sum = 0;
-    for (size_t k = 0; k < signal_.size(); ++k) sum += sqnr_of(signal_[k], noise_[k]);
+    for (size_t k = 0; k < signal_.size(); ++k) sum += compared_[k] ? sqnr_of(signal_[k], noise_[k]) : -infinity;
     return sum / static_cast<double>(signal_.size());
   }
+  std::string remark() const override { return shapes_.remark("are left out"); }
 
  private:
   std::vector<double> signal_, noise_;
+  std::vector<char> compared_;  // by output: some sample could be compared
+  Shapes shapes_;
 };
 
 class Cosine : public MeanMetric {
@@ -225,11 +266,14 @@ class Cosine : public MeanMetric {
       throw Error(ErrorCode::internal, "the metric cosine needs the float model's outputs");
     double sum = 0;
     for (size_t k = 0; k < outputs.size(); ++k) {
-      same_count(outputs[k], (*reference)[k]);
-      sum += cosine(floats_of((*reference)[k]), floats_of(outputs[k]));
+      if (shapes_.equal(outputs[k], (*reference)[k])) sum += cosine(floats_of((*reference)[k]), floats_of(outputs[k]));
     }
     add(sum / static_cast<double>(outputs.size()));
   }
+  std::string remark() const override { return shapes_.remark("count 0"); }
+
+ private:
+  Shapes shapes_;
 };
 
 }  // namespace

@@ -62,6 +62,7 @@ Evaluation evaluate(const Config& config, const fs::path& path, RunAs as, Plugin
   Evaluation result;
   result.metric = metric->name();
   result.value = metric->value();
+  result.remark = metric->remark();
   result.samples = data->size();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;

@@ -97,7 +97,7 @@ struct LoadedModel {
 LoadedModel load_model(const fs::path& file_or_folder, RunAs as, PluginRegistry& registry, bool rewrite = true);
 std::vector<InputSpec> input_specs(const Graph& graph);
 
-struct Evaluation { std::string metric; double value = 0; int64_t samples = 0; double seconds = 0; };
+struct Evaluation { std::string metric; double value = 0; int64_t samples = 0; double seconds = 0; std::string remark; };
 Evaluation evaluate(const Config& config, const fs::path& model, RunAs as, PluginRegistry& registry, const RunOptions& options);
 
 struct VerifyOptions { int64_t samples = 0; /* 0: all */ int threads = 1; Progress* progress = nullptr; };

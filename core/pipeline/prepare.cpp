@@ -84,6 +84,14 @@ std::vector<RewriteCheck> check_rewrite(const std::vector<NamedTensors>& expecte
     for (size_t k = 0; k < want.size(); ++k) {
       const Tensor &x = want[k].second, &y = out.at(k).second;
       RewriteCheck c{want[k].first, 0, 0};
+      // A size that follows from data may go the other way for two results that round differently; what makes it was compared or is
+      // seen in the samples where it does not.
+      const auto& declared = rewritten.value(rewritten.outputs()[k]).shape;
+      const bool open = !declared || std::count(declared->begin(), declared->end(), -1) != 0;
+      if (open && x.dims() != y.dims() && x.dims().size() == y.dims().size()) {
+        checks.push_back(c);
+        continue;
+      }
       if (x.dims() != y.dims() || x.type() != y.type()) {
         c.max_difference = std::numeric_limits<double>::infinity();
       } else {

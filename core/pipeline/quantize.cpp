@@ -120,14 +120,17 @@ void judge(Config& config, const PreparedNetwork& p, const Graph& float_graph, c
   Engine reference(float_graph, {.providers = {onednn_provider(), own_float_provider()}});
   Engine quantized(r.integer.graph, {.providers = {kernels, onednn_provider(), own_float_provider()}});
   std::vector<double> signal, noise;
+  std::vector<int64_t> differing;  // samples whose output has another shape: boxes that one of the two keeps
   run_together({&reference, &quantized}, data, count, options.threads, "evaluate", &progress, [&](int64_t i, std::vector<Sample>& outputs) {
     const Sample &f = outputs[0], &q = outputs[1];
     signal.resize(f.size(), 0);
     noise.resize(f.size(), 0);
+    differing.resize(f.size(), 0);
     for (size_t k = 0; k < f.size(); ++k) {
+      if (f[k].tensor.dims() != q[k].tensor.dims()) { ++differing[k]; continue; }
       if (f[k].tensor.type() != DType::f32 || q[k].tensor.type() != DType::f32) continue;
       const auto x = f[k].tensor.values<float>(), y = q[k].tensor.values<float>();
-      for (size_t e = 0; e < std::min(x.size(), y.size()); ++e) {
+      for (size_t e = 0; e < x.size(); ++e) {
         const double d = static_cast<double>(x[e]) - static_cast<double>(y[e]);
         signal[k] += static_cast<double>(x[e]) * static_cast<double>(x[e]);
         noise[k] += d * d;
@@ -145,10 +148,15 @@ void judge(Config& config, const PreparedNetwork& p, const Graph& float_graph, c
     r.metric = metric_float->name();
     r.metric_float = metric_float->value();
     r.metric_quantized = metric_quantized->value();
+    if (const std::string remark = metric_quantized->remark(); !remark.empty()) r.warnings.push_back(fmt::format("metric {}: {}", r.metric, remark));
   }
-  for (size_t k = 0; k < signal.size(); ++k)
-    r.sqnr.push_back({p.graph.value(p.graph.outputs()[k]).name,
+  for (size_t k = 0; k < signal.size(); ++k) {
+    if (differing[k])
+      r.warnings.push_back(fmt::format("output '{}': in {} of {} samples its shape differs from the float model's; they are left out of the signal to noise",
+                                       p.graph.value(p.graph.outputs()[k]).name, differing[k], count));
+    if (differing[k] < count) r.sqnr.push_back({p.graph.value(p.graph.outputs()[k]).name,
                       noise[k] > 0 ? 10 * std::log10(signal[k] / noise[k]) : std::numeric_limits<double>::infinity()});
+  }
   r.timing["evaluated_with"] = integer ? "integer" : "simulated";
 }
 

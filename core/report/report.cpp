@@ -10,7 +10,7 @@ namespace {
 
 json::value number(double v) {  // JSON has no infinity
   if (std::isfinite(v)) return v;
-  return v > 0 ? json::value("infinity") : json::value("not a number");
+  return v > 0 ? json::value("infinity") : v < 0 ? json::value("-infinity") : json::value("not a number");
 }
 
 json::array names(const Graph& graph, const std::vector<NodeId>& nodes) {
