@@ -69,7 +69,7 @@ def shared(network):
     if not os.path.isdir(folder):
         return None
     meta = read_json(os.path.join(folder, "meta.json"))
-    real = lambda name: (np.load(os.path.join(folder, name)).astype(np.float32) - np.float32(meta["mean"])) * np.float32(meta["scale"])
+    real = lambda name: (np.load(os.path.join(folder, name)).astype(np.float32) - np.float32(meta.get("mean", 0))) * np.float32(meta.get("scale", 1))
     labels = os.path.join(folder, "eval_y.npy")
     return real("calib_x.npy"), real("eval_x.npy"), np.load(labels) if os.path.exists(labels) else None, meta["input"]
 

@@ -7,6 +7,7 @@
 
 #include "core/engine/float/families.hpp"
 #include "core/engine/float/strided.hpp"
+#include "core/numeric/rounding.hpp"
 
 namespace quern::own {
 namespace {
@@ -47,7 +48,7 @@ Taps taps_of(double x, int64_t n, const Settings& s) {
   if (s.mode != Mode::cubic && s.padding == Padding::border) x = std::clamp(x, 0.0, static_cast<double>(n - 1));
   if (s.mode != Mode::cubic && s.padding == Padding::reflection)
     x = reflected(x, s.align_corners ? 0 : -0.5, static_cast<double>(n) - (s.align_corners ? 1 : 0.5));
-  if (s.mode == Mode::nearest) return {1, {inside(static_cast<int64_t>(std::nearbyint(x)), n, s)}, {1}};
+  if (s.mode == Mode::nearest) return {1, {inside(to_integer(x, Round::half_even), n, s)}, {1}};
   const auto below = static_cast<int64_t>(std::floor(x));
   const double p = x - static_cast<double>(below);
   if (s.mode == Mode::linear) return {2, {inside(below, n, s), inside(below + 1, n, s)}, {1 - p, p}};
