@@ -29,7 +29,7 @@ struct EngineOptions {
   std::set<std::string> taps = {};     // values that must exist (not fused away) so that they can be observed
   bool keep_all = false;               // runners keep every value, for rerun()
   size_t plan_cache = 8;               // sets of input shapes; and 4 times as many plans of later segments
-  size_t memory_limit = 0;             // bytes for the values of one segment; 0: the memory of this machine. More is Error(data)
+  size_t memory_limit = 0;             // bytes for the values of one segment; 0: the memory of this machine. More is Error(memory)
 };
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;

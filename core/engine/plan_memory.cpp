@@ -273,7 +273,7 @@ void Plan::check_memory(size_t bytes, ValueId value) const {
   const std::string what = value == no_value ? "the values of the model"
                                              : "'" + describe(*graph_, value, table_.dtype[static_cast<size_t>(value)],
                                                               table_.dims[static_cast<size_t>(value)].value_or(Dims{})) + "'";
-  Error error(ErrorCode::data, fmt::format("{} would take {:.3g} GB of memory; the limit is {:.3g} GB", what, static_cast<double>(bytes) * 1e-9,
+  Error error(ErrorCode::memory, fmt::format("{} would take {:.3g} GB of memory; the limit is {:.3g} GB", what, static_cast<double>(bytes) * 1e-9,
                                            static_cast<double>(limit) * 1e-9));
   if (value != no_value && graph_->value(value).producer != no_node) error.set_node(graph_->node(graph_->value(value).producer).name);
   throw std::move(error).hint("the shape follows from the shapes of the inputs, or from what the model computed before: check both");
