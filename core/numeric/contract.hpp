@@ -8,6 +8,7 @@
 //   pool_max     the largest pre(input) of the window                                    then post
 //   reduce       acc = init + sum over the reduced axes of pre(input)                    then post
 //   elementwise2 v = combine(pre(a), pre(b))                                             then post
+//   resample     acc = init + sum over taps of pre(input) times its weights, by tables       then post
 //   move         v = pre(input i) at the place the operator takes it from                then post
 //   table        v = pre(input)                                                          then post (lut, pwl)
 //
@@ -25,9 +26,9 @@
 
 namespace quern {
 
-enum class KernelForm { dot, pool_sum, pool_max, reduce, elementwise2, move, table };
+enum class KernelForm { dot, pool_sum, pool_max, reduce, elementwise2, resample, move, table };
 enum class Overflow { wrap, saturate, must_not };
-enum class Combine { add, sub, mul, max, min, first };
+enum class Combine { add, sub, mul, max, min, first, div };  // div: of floats
 
 // Closed and versioned; a family that needs more gets a new stage in a new minor version of the rules.
 enum class StageKind {

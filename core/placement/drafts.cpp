@@ -15,6 +15,8 @@
 namespace quern::placing {
 namespace {
 
+bool has(const std::vector<std::string>& words, const char* word) { return std::find(words.begin(), words.end(), word) != words.end(); }
+
 bool is_f32(const Value& v) { return v.dtype == DType::f32 || v.dtype == DType::undefined; }
 
 // Inputs that carry shapes, sizes or indices into shapes, whatever their type.
@@ -132,7 +134,9 @@ class Drafter {
     if (!attributes_hold(g_, node, step.attributes, &why)) return false;
     if (step.other.empty()) {
       for (size_t i = 0; i < node.inputs.size(); ++i) {
-        if (static_cast<int>(i) != slot && node.inputs[i] != no_value && !g_.value(node.inputs[i]).is_constant()) return false;
+        if (static_cast<int>(i) == slot || node.inputs[i] == no_value) continue;
+        const Tensor* constant = g_.value(node.inputs[i]).constant.get();
+        if (!constant || (step.scalar && constant->count() != 1)) return false;
       }
       return slot == 0 || is_commutative(node.op);
     }
@@ -336,7 +340,14 @@ class Drafter {
       }
       if (!usable) continue;
       cd.output = output_types(root, config);
-      cd.float_output = std::find(config.output.begin(), config.output.end(), "f32") != config.output.end();
+      cd.float_output = has(config.output, "f32");
+      if (chain.accepted) {
+        const auto& limit = c_.rules.fuse[static_cast<size_t>(chain.accepted->pattern)].output;
+        if (!limit.empty()) {
+          cd.output = intersect(cd.output, c_.set_of(limit));
+          cd.float_output = cd.float_output && has(limit, "f32");
+        }
+      }
       if (cd.output.empty() && !cd.float_output) { *why = fmt::format("config '{}' writes no type that fits here", config.id); continue; }
       d.configs.push_back(std::move(cd));
     }

@@ -16,7 +16,7 @@ struct StageInfo {
   const char* name;
   StageKind kind;
   int operands;                      // beside options
-  enum { integer, real, any } in, out;  // `any` out: as it came in
+  enum { integer, real, any, open } in, out;  // out: `any` as it came in, `open` as the unit's table says
 };
 constexpr std::array<StageInfo, 15> stage_infos = {{
     {"add", StageKind::add, 1, StageInfo::integer, StageInfo::integer},
@@ -33,7 +33,7 @@ constexpr std::array<StageInfo, 15> stage_infos = {{
     {"fdiv32", StageKind::fdiv32, 1, StageInfo::real, StageInfo::real},
     {"f2i", StageKind::f2i, 2, StageInfo::real, StageInfo::integer},
     {"pwl", StageKind::pwl, 1, StageInfo::integer, StageInfo::integer},
-    {"lut", StageKind::lut, 1, StageInfo::integer, StageInfo::integer},
+    {"lut", StageKind::lut, 1, StageInfo::integer, StageInfo::open},
 }};
 
 const StageInfo& info_of(StageKind kind) {
@@ -44,7 +44,7 @@ const StageInfo& info_of(StageKind kind) {
 std::string_view word_of(Overflow o) {
   return o == Overflow::wrap ? "wrap" : o == Overflow::saturate ? "saturate" : "must_not";
 }
-constexpr std::array<const char*, 6> combine_words = {"add", "sub", "mul", "max", "min", "first"};
+constexpr std::array<const char*, 7> combine_words = {"add", "sub", "mul", "max", "min", "first", "div"};
 
 class Reader {
  public:
@@ -332,6 +332,7 @@ class Reader {
     if (info.in == StageInfo::any) return type;
     if (info.in == StageInfo::real && type == Type::integer) fail_stage("wants a float, but the value is an integer here: put i2f32 before it");
     if (info.in == StageInfo::integer && type == Type::real) fail_stage("wants an integer, but the value is a float here: put f2i before it");
+    if (info.out == StageInfo::open) return Type::unknown;
     const Type after = info.out == StageInfo::real ? Type::real : Type::integer;
     const Type before = info.in == StageInfo::real ? Type::real : Type::integer;
     return conditional && after != before ? Type::unknown : after;

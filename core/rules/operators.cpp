@@ -113,6 +113,7 @@ std::string_view name_of(KernelForm form) {
     case KernelForm::pool_max: return "pool_max";
     case KernelForm::reduce: return "reduce";
     case KernelForm::elementwise2: return "elementwise2";
+    case KernelForm::resample: return "resample";
     case KernelForm::move: return "move";
     case KernelForm::table: return "table";
   }
@@ -127,12 +128,14 @@ bool form_fits(const std::string& domain, const std::string& op, KernelForm form
   if (op.rfind("Reduce", 0) == 0) return form == KernelForm::reduce || form == KernelForm::pool_sum || form == KernelForm::pool_max;
   if (is_binary(op)) return form == KernelForm::elementwise2;
   if (one_of(op, {"Max", "Min", "Sum", "Mean"})) return form == KernelForm::elementwise2 || form == KernelForm::reduce;
+  if (one_of(op, {"Resize", "Upsample"})) return form == KernelForm::resample || form == KernelForm::move;
   if (one_of(op, {"Concat", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Gather", "Pad", "Expand",
                   "Tile", "DepthToSpace", "SpaceToDepth", "GatherElements", "GatherND", "ReverseSequence", "Identity"})) {
     return form == KernelForm::move;
   }
   if (one_of(op, {"Relu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "Erf",
-                  "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Softplus", "Softsign", "Mish", "Swish", "Sign", "Floor", "Ceil", "Round"})) {
+                  "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Softplus", "Softsign", "Mish", "Swish", "PRelu", "ThresholdedRelu", "Shrink",
+                  "Sign", "Floor", "Ceil", "Round", "Sin", "Cos"})) {
     return form == KernelForm::table || form == KernelForm::move;
   }
   return true;

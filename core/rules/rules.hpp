@@ -92,8 +92,13 @@ struct FuseStep {
   std::string other;                // role that the step's second operand gets: "residual", "bias" (a constant row)
   std::vector<std::string> types;   // of `other`, when it is a tensor
   std::map<std::string, AttributeLimit> attributes;
+  bool scalar = false;              // the step's other inputs are constants of one element
 };
-struct FusePattern { std::string name; std::vector<FuseStep> steps; };
+struct FusePattern {
+  std::string name;
+  std::vector<FuseStep> steps;
+  std::vector<std::string> output = {};  // the types that a unit of this pattern may write; empty: all that its config may
+};
 
 struct TieRule { std::string op; bool inputs = true, output = true; std::string resolve = "max_range"; };
 struct Preset { std::string name; bool symmetric_activations = true, symmetric_weights = true; std::map<std::string, std::string> prefer; };

@@ -155,6 +155,7 @@ class Checker {
     if (std::none_of(p.steps.front().ops.begin(), p.steps.front().ops.end(), [&](const auto& op) { return has_rule(op); })) {
       fail(path + ".steps[0].op", fmt::format("no rule in $.ops is for {}: the pattern can never match", list_of(p.steps.front().ops)));
     }
+    types_of(p.output, path + ".output");
     Words others;
     for (size_t i = 0; i < p.steps.size(); ++i) {
       const FuseStep& s = p.steps[i];
@@ -163,6 +164,7 @@ class Checker {
         if (!is_onnx_operator(op) && !has_rule(op)) known_op("", op, at + ".op");
       }
       types_of(s.types, at + ".types");
+      if (s.scalar && !s.other.empty()) fail(at + ".scalar", "belongs to a step whose operands are constants; this one has `other`");
       if (s.other.empty()) {
         if (!s.types.empty()) fail(at + ".types", "types belong to `other`, which is not given");
         continue;
@@ -186,8 +188,8 @@ class Checker {
       if (rule.match.op != op) continue;
       for (const auto& c : rule.configs) {
         const KernelForm form = rules_.contracts.at(c.contract)->form;
-        if (form != KernelForm::move && form != KernelForm::pool_max) {
-          fail(path, fmt::format("a quantizer can't move through {}: its contract '{}' is a {}, not a move or pool_max", op, c.contract, name_of(form)));
+        if (form != KernelForm::move && form != KernelForm::pool_max && form != KernelForm::resample) {
+          fail(path, fmt::format("a quantizer can't move through {}: its contract '{}' is a {}, not a move, resample or pool_max", op, c.contract, name_of(form)));
         }
       }
     }

@@ -238,6 +238,7 @@ class Sections {
   void read_fuse(size_t index, const json::object& o) {
     FusePattern pattern;
     pattern.name = text_at(o, "name");
+    pattern.output = words_at(o, "output");
     const auto& steps = o.at("steps").as_array();
     for (size_t i = 0; i < steps.size(); ++i) {
       const auto& s = steps[i].as_object();
@@ -246,6 +247,7 @@ class Sections {
       if (const auto* v = s.if_contains("optional")) step.optional = v->as_bool();
       step.other = text_at(s, "other");
       step.types = words_at(s, "types");
+      if (const auto* v = s.if_contains("scalar")) step.scalar = v->as_bool();
       step.attributes = attributes(s, fmt::format("$.fuse[{}].steps[{}]", index, i));
       pattern.steps.push_back(std::move(step));
     }

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
-#include "plugins/cpu/unit.hpp"
+#include "plugins/cpu/function.hpp"
+#include "plugins/cpu/resample.hpp"
+#include "plugins/cpu/select.hpp"
 
 namespace quern_cpu {
 namespace {
@@ -32,11 +35,62 @@ void emit_output(const OpView& op, quern_sdk::TableSink& tables) {
   if (out.dtype() != QUERN_DTYPE_F32) tables.emit("output_zero_point", static_cast<float>(activation_quant(op, out).zero_point()));
 }
 
+// `count` values of a function, as the output's codes or as floats.
+template <class At>
+void emit_values(const OpView& op, const char* name, const Function& f, int count, At&& at, quern_sdk::TableSink& tables) {
+  const OperandView out = op.output();
+  const auto fill = [&](auto zero, auto&& value) {
+    std::vector<decltype(zero)> table(static_cast<size_t>(count));
+    for (int i = 0; i < count; ++i) table[static_cast<size_t>(i)] = static_cast<decltype(zero)>(value(f(at(i))));
+    tables.emit(name, table);
+  };
+  if (out.dtype() == QUERN_DTYPE_F32) {
+    // A NaN has one pattern of bits here, wherever it comes from.
+    return fill(0.f, [](double v) { return v != v ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(v); });
+  }
+  const Coder coder = coder_of(op, out);
+  if (out.dtype() == QUERN_DTYPE_S8) fill(int8_t{0}, coder);
+  else fill(uint8_t{0}, coder);
+}
+
+void derive_table(const OpView& op, quern_sdk::TableSink& tables) {
+  const auto f = function_of(op, op.node(0));
+  if (!f) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": there is no table for this " + std::string(op.op()));
+  const QuantView x = activation_quant(op, op.input("input"));
+  const int first = x.is_signed() ? -128 : 0;
+  emit_values(op, "table", *f, 256, [&](int i) { return static_cast<double>(first + i - x.zero_point()) * x.scale(); }, tables);
+  tables.emit("table_first", static_cast<int32_t>(first));
+}
+
+// What follows the sum: an activation and the output's numbers, or a table.
+struct Ending {
+  std::optional<Function> function;
+  Domain domain;
+  double scale;  // of the value before it: with a table in steps of the table, else in the output's scale
+
+  explicit Ending(const OpView& op) : function(fused_function(op)), scale(output_scale(op)) {
+    if (!function) return;
+    const bool codes = op.output().dtype() != QUERN_DTYPE_F32;
+    const Coder coder = codes ? coder_of(op, op.output()) : Coder{};
+    domain = domain_of(op, *function, codes ? &coder : nullptr);
+    scale = domain.step;
+  }
+
+  void emit(const OpView& op, quern_sdk::TableSink& tables) const {
+    emit_activation(op, scale, tables);
+    if (!function) return emit_output(op, tables);
+    tables.emit("act_offset", static_cast<float>(-domain.low / domain.step));
+    emit_values(op, "act_table", *function, fused_entries, [&](int i) { return domain.low + i * domain.step; }, tables);
+  }
+};
+
 void derive_dot(const OpView& op, quern_sdk::TableSink& tables) {
   int axis = 0;
   const int64_t channels = output_channels(op, &axis);
   const OperandView weight = op.input("weight");
-  const double input = activation_quant(op, op.input("input")).scale(), output = output_scale(op);
+  const Ending end(op);
+  const double output = end.scale;
+  const double input = activation_quant(op, op.input("input")).scale();
   const QuantView w = weight.quant();
   if (!w || weight.dtype() != QUERN_DTYPE_S8 || (w.count() != 1 && (w.axis() != axis || static_cast<int64_t>(w.count()) != channels)))
     throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": weights are s8 with one scale, or one per output channel");
@@ -55,24 +109,28 @@ void derive_dot(const OpView& op, quern_sdk::TableSink& tables) {
   }
   if (const OperandView residual = op.find("residual"))
     tables.emit("residual_scale", ratio(op, "the scale of the residual", activation_quant(op, residual).scale() / output));
-  emit_activation(op, output, tables);
-  emit_output(op, tables);
+  end.emit(op, tables);
 }
 
 void derive_product(const OpView& op, quern_sdk::TableSink& tables) {
-  const double output = output_scale(op);
+  const Ending end(op);
+  const double output = end.scale;
   const double scales = activation_quant(op, op.input("input")).scale() * static_cast<double>(activation_quant(op, op.input("weight")).scale());
   tables.emit("multiplier", ratio(op, "the multiplier", scales / output));
   if (const OperandView residual = op.find("residual"))
     tables.emit("residual_scale", ratio(op, "the scale of the residual", activation_quant(op, residual).scale() / output));
-  emit_activation(op, output, tables);
-  emit_output(op, tables);
+  end.emit(op, tables);
 }
 
-void derive_add(const OpView& op, quern_sdk::TableSink& tables) {
-  const double output = output_scale(op);
-  for (const char* role : {"a", "b"})
-    tables.emit(std::string(role) + "_ratio", ratio(op, "a ratio of scales", activation_quant(op, op.input(role)).scale() / output));
+void derive_pair(const OpView& op, quern_sdk::TableSink& tables) {
+  const double output = output_scale(op), a = activation_quant(op, op.input("a")).scale(), b = activation_quant(op, op.input("b")).scale();
+  if (op.op() == "Mul") tables.emit("ratio", ratio(op, "the ratio of scales", a * b / output));
+  else if (op.op() == "Div") tables.emit("ratio", ratio(op, "the ratio of scales", a / (b * output)));
+  else {
+    tables.emit("a_ratio", ratio(op, "a ratio of scales", a / output));
+    const float other = ratio(op, "a ratio of scales", b / output);
+    tables.emit("b_ratio", op.op() == "Sub" ? -other : other);
+  }
   emit_activation(op, output, tables);
   emit_output(op, tables);
 }
@@ -92,6 +150,39 @@ bool is_dot(std::string_view op) { return op == "Conv" || op == "ConvTranspose" 
 // MatMul of two tensors that flow.
 bool is_product(const OpView& op) { return op.op() == "MatMul" && !op.input("weight").is_constant(); }
 bool is_average(std::string_view op) { return op == "AveragePool" || op == "GlobalAveragePool"; }
+
+bool is_pair(std::string_view op) { return op == "Add" || op == "Sub" || op == "Mul" || op == "Div" || op == "Max" || op == "Min"; }
+
+void derive_resample(const OpView& op, quern_sdk::TableSink& tables) {
+  std::string reason;
+  if (!can_resample(op, reason)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": " + reason);
+  double ones = 1;
+  for (const Taps& t : resample_taps(op, dims_of(op.input("input")), dims_of(op.output()))) {
+    const std::vector<int64_t> dims{static_cast<int64_t>(t.index.size()) / t.taps, t.taps};
+    tables.emit("taps_" + std::to_string(t.axis), t.index, dims);
+    tables.emit("weights_" + std::to_string(t.axis), t.weight, dims);
+    if (t.taps > 1) ones *= 1 << weight_bits;
+  }
+  const double output = output_scale(op);
+  tables.emit("ratio", ratio(op, "the ratio of scales", activation_quant(op, op.input("input")).scale() / output / ones));
+  emit_activation(op, output, tables);
+  emit_output(op, tables);
+}
+
+// A constant that is divided by must not have the code of 0.
+bool divides(const OpView& op, std::string& reason) {
+  const OperandView b = op.input("b");
+  const QuantView q = activation_quant(op, b);
+  bool zero = !b.is_constant();
+  if (b.is_constant()) {
+    const auto t = b.tensor();
+    const auto* codes = static_cast<const uint8_t*>(t.data());
+    for (int64_t i = 0; i < t.count() && !zero; ++i)
+      zero = (q.is_signed() ? static_cast<int64_t>(static_cast<int8_t>(codes[i])) : codes[i]) == q.zero_point();
+  }
+  if (zero) reason = "a division by what is not a constant, or by a constant that is 0 in 8 bits";
+  return !zero;
+}
 
 std::string number(double v) { return std::to_string(static_cast<long long>(v)); }
 
@@ -155,9 +246,11 @@ int64_t output_channels(const OpView& op, int* axis) {
 void derive(const OpView& op, quern_sdk::TableSink& tables) {
   const std::string_view kind = op.op();
   if (is_dot(kind)) return is_product(op) ? derive_product(op, tables) : derive_dot(op, tables);
-  if (kind == "Add") return derive_add(op, tables);
+  if (is_pair(kind)) return derive_pair(op, tables);
+  if (kind == "Resize") return derive_resample(op, tables);
   if (kind == "Concat") return;
-  derive_one(op, is_average(kind), tables);
+  if (op.contract() == "table") return derive_table(op, tables);
+  derive_one(op, is_average(kind) || kind == "ReduceMean", tables);
 }
 
 bool supports(const OpView& op, std::string& reason) {
@@ -178,8 +271,20 @@ bool supports(const OpView& op, std::string& reason) {
         }
       }
     }
+    for (size_t m = 1; m < op.nodes(); ++m)
+      if (op.node(m).op() == "PRelu" && !function_of(op, op.node(m))) {
+        reason = "a fused PRelu has one slope for all channels";
+        return false;
+      }
     return is_product(op) ? product_fits_accumulator(op, reason) : fits_accumulator(op, reason);
   }
+  if (op.contract() == "table" && !function_of(op, op.node(0))) {
+    reason = kind == "PRelu" ? "PRelu has a slope per channel" : "there is no table for these attributes";
+    return false;
+  }
+  if (kind == "Div") return divides(op, reason);
+  if (kind == "Resize") return can_resample(op, reason);
+  if (is_selection(kind)) return can_select(op, reason);
   if (kind == "Concat") {
     for (size_t i = 0; i < op.inputs(); ++i)
       if (!same_codes(activation_quant(op, op.input_at(i)), op.output().quant())) {

@@ -5,6 +5,9 @@
 //   residual_scale    s_r / s_y                    a_ratio        s_a / s_y (b_ratio likewise)
 //   ratio             s_x / s_y                    act_low, act_high: the bounds of Relu or Clip / s_y
 //   output_zero_point as float
+//   act_table, act_offset: a fused function over a domain of real values: table[i] = code of f(low + i * step), offset =
+//   -low / step; s_y in multiplier and residual_scale is then the step (function.hpp)
+//   table, table_first: a function alone, one entry per input code; the code of the first entry
 // A unit that writes floats has s_y = 1 and no output_zero_point.
 #pragma once
 #include "plugins/cpu/kernel.hpp"

@@ -1,5 +1,6 @@
-// Add of two tensors of 8-bit codes, broadcast as numpy does, by the contract "add":
-// float(a - a_zp) * a_ratio + float(b - b_zp) * b_ratio, three roundings, then clamp and output.
+// Two tensors of 8-bit codes element by element, broadcast as numpy does. Contract "add" (Add, and Sub with a negative ratio),
+// "larger", "smaller": float(a - a_zp) * a_ratio meets float(b - b_zp) * b_ratio; "mul", "div": (a - a_zp) meets (b - b_zp), times
+// ratio; then clamp and output.
 #include "plugins/cpu/numbers.hpp"
 #include "plugins/cpu/strided.hpp"
 
@@ -15,15 +16,27 @@ const uint8_t* dense(const uint8_t* p, int64_t n, int64_t step, uint8_t* buffer)
   return buffer;
 }
 
-class AddKernel : public Kernel {
+Pair pair_of(const OpView& op) {
+  const std::string_view kind = op.op();
+  if (kind == "Add" || kind == "Sub") return Pair::add;
+  if (kind == "Mul") return Pair::mul;
+  if (kind == "Div") return Pair::div;
+  if (kind == "Max") return Pair::max;
+  if (kind == "Min") return Pair::min;
+  throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": no kernel for " + std::string(kind));
+}
+
+class PairKernel : public Kernel {
  public:
-  AddKernel(const OpView& op, uint32_t threads)
-      : Kernel(std::string("cpu.add:") + rows().name), threads_(threads), sink_(sink_of(op)), floats_(writes_floats(op)) {
+  PairKernel(const OpView& op, uint32_t threads)
+      : Kernel(std::string("cpu.") + std::string(op.op()) + ":" + rows().name), threads_(threads), pair_(pair_of(op)), sink_(sink_of(op)), floats_(writes_floats(op)) {
+    for (char& c : name_) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    const bool one_ratio = pair_ == Pair::mul || pair_ == Pair::div;
     for (size_t k = 0; k < 2; ++k) {
       const char* role = k == 0 ? "a" : "b";
       const OperandView o = op.input(role);
       Side& s = sides_[k];
-      s.source = source_of(op, o, op.table<float>(std::string(role) + "_ratio")[0]);
+      s.source = source_of(op, o, op.table<float>(one_ratio ? "ratio" : std::string(role) + "_ratio")[0]);
       s.dims = dims_of(o);
       if (o.is_constant()) {
         s.constant = codes_of(o);
@@ -88,11 +101,13 @@ class AddKernel : public Kernel {
     std::vector<uint8_t> constant;
   };
   void row(const uint8_t* a, const uint8_t* b, void* out, int64_t offset, int64_t n) const {
-    if (floats_) rows().add_floats(a, b, static_cast<float*>(out) + offset, n, sides_[0].source, sides_[1].source, sink_);
-    else rows().add_codes(a, b, static_cast<uint8_t*>(out) + offset, n, sides_[0].source, sides_[1].source, sink_);
+    const auto op = static_cast<size_t>(pair_);
+    if (floats_) rows().pair_floats[op](a, b, static_cast<float*>(out) + offset, n, sides_[0].source, sides_[1].source, sink_);
+    else rows().pair_codes[op](a, b, static_cast<uint8_t*>(out) + offset, n, sides_[0].source, sides_[1].source, sink_);
   }
 
   uint32_t threads_;
+  Pair pair_;
   Side sides_[2];
   Sink sink_;
   bool floats_;
@@ -101,6 +116,6 @@ class AddKernel : public Kernel {
 
 }  // namespace
 
-std::unique_ptr<Kernel> compile_elementwise(const OpView& op, uint32_t threads) { return std::make_unique<AddKernel>(op, threads); }
+std::unique_ptr<Kernel> compile_elementwise(const OpView& op, uint32_t threads) { return std::make_unique<PairKernel>(op, threads); }
 
 }  // namespace quern_cpu

@@ -44,8 +44,12 @@ class Kernel {
 
 std::unique_ptr<Kernel> compile_dot(const OpView& op, uint32_t threads);         // Conv, ConvTranspose, Gemm, MatMul
 std::unique_ptr<Kernel> compile_product(const OpView& op, uint32_t threads);     // MatMul of two tensors that flow
-std::unique_ptr<Kernel> compile_elementwise(const OpView& op, uint32_t threads); // Add
+std::unique_ptr<Kernel> compile_elementwise(const OpView& op, uint32_t threads); // Add, Sub, Mul, Div, Max, Min
 std::unique_ptr<Kernel> compile_pool(const OpView& op, uint32_t threads);        // AveragePool, MaxPool and the global ones
+std::unique_ptr<Kernel> compile_table(const OpView& op, uint32_t threads);       // Sigmoid, Tanh, Exp, ... alone
+std::unique_ptr<Kernel> compile_select(const OpView& op, uint32_t threads);      // Slice, Gather, Pad, Tile, Expand, DepthToSpace, SpaceToDepth
+std::unique_ptr<Kernel> compile_resample(const OpView& op, uint32_t threads);    // Resize
+std::unique_ptr<Kernel> compile_mean(const OpView& op, uint32_t threads);        // ReduceMean
 std::unique_ptr<Kernel> compile_move(const OpView& op, uint32_t threads);        // layout operators, Concat, Relu, Clip
 
 // body(first, last) over [0, count) cut into at most `threads` pieces, on the host's threads, within the caller's IsaScope.

@@ -5,58 +5,17 @@
 #include <cstring>
 
 #include "plugins/cpu/derive.hpp"
-#include "plugins/cpu/numbers.hpp"
 #include "plugins/cpu/strided.hpp"
 #include "plugins/cpu/turn.hpp"
+#include "plugins/cpu/writer.hpp"
 
 namespace quern_cpu {
 namespace {
 
-constexpr int64_t chunk = 512;
-
-// How codes get into the output: copied, mapped to codes or to floats.
-struct Writer {
-  bool mapped = false, floats = false;
-  Source source;
-  Sink sink;
-
-  void row(const uint8_t* in, int64_t in_step, void* out, int64_t offset, int64_t out_step, int64_t n) const {
-    auto* codes = static_cast<uint8_t*>(out) + offset;
-    if (!mapped) {
-      if (in_step == 1 && out_step == 1) std::memcpy(codes, in, static_cast<size_t>(n));
-      else for (int64_t i = 0; i < n; ++i) codes[i * out_step] = in[i * in_step];
-      return;
-    }
-    auto* floats_out = static_cast<float*>(out) + offset;
-    alignas(64) uint8_t dense[chunk + 64];
-    alignas(64) float result[chunk];
-    for (int64_t i = 0; i < n; i += chunk) {
-      const int64_t m = std::min(chunk, n - i);
-      const uint8_t* from = in + i * in_step;
-      if (in_step != 1) {
-        for (int64_t k = 0; k < m; ++k) dense[k] = from[k * in_step];
-        from = dense;
-      }
-      if (floats) {
-        rows().map_floats(from, out_step == 1 ? floats_out + i : result, m, source, sink);
-        if (out_step != 1) for (int64_t k = 0; k < m; ++k) floats_out[(i + k) * out_step] = result[k];
-      } else {
-        auto* bytes = reinterpret_cast<uint8_t*>(result);
-        rows().map_codes(from, out_step == 1 ? codes + i : bytes, m, source, sink);
-        if (out_step != 1) for (int64_t k = 0; k < m; ++k) codes[(i + k) * out_step] = bytes[k];
-      }
-    }
-  }
-};
-
 class MoveKernel : public Kernel {
  public:
-  MoveKernel(const OpView& op, uint32_t threads) : Kernel("cpu.move"), threads_(threads), kind_(op.op()) {
-    writer_.floats = writes_floats(op);
-    writer_.mapped = writer_.floats || op.find_table("ratio");
+  MoveKernel(const OpView& op, uint32_t threads) : Kernel("cpu.move"), threads_(threads), kind_(op.op()), writer_(op) {
     if (writer_.mapped) name_ = std::string("cpu.map:") + rows().name;
-    writer_.sink = sink_of(op);
-    writer_.source = source_of(op, op.input("input"), writer_.mapped ? op.table<float>("ratio")[0] : 1.f);
     layouts_.assign(op.variable_inputs().size(), QUERN_LAYOUT_ANY);
     const OperandView input = op.input("input");
     if (input.is_constant()) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": the input is a constant");

@@ -38,7 +38,13 @@ struct CpuTarget {
     const std::string_view kind = op.op();
     if (op.outputs() != 1 || op.nodes() < 1) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": a unit has members and one output");
     if (kind == "Conv" || kind == "ConvTranspose" || kind == "Gemm" || kind == "MatMul") return compile_dot(op, threads);
-    if (kind == "Add") return compile_elementwise(op, threads);
+    if (op.contract() == "table") return compile_table(op, threads);
+    for (const char* pair : {"Add", "Sub", "Mul", "Div", "Max", "Min"})
+      if (kind == pair) return compile_elementwise(op, threads);
+    if (kind == "Resize") return compile_resample(op, threads);
+    if (kind == "ReduceMean") return compile_mean(op, threads);
+    for (const char* select : {"Slice", "Gather", "Pad", "Tile", "Expand", "DepthToSpace", "SpaceToDepth"})
+      if (kind == select) return compile_select(op, threads);
     if (kind == "AveragePool" || kind == "GlobalAveragePool" || kind == "MaxPool" || kind == "GlobalMaxPool") return compile_pool(op, threads);
     for (const char* move : {"Relu", "Clip", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity", "Concat"})
       if (kind == move) return compile_move(op, threads);

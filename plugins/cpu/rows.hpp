@@ -1,4 +1,4 @@
-// Row kernels: the float arithmetic of the contracts add, average, max and move on rows of 8-bit codes, once for every
+// Row kernels: the arithmetic of the contracts for pairs, averages, tables, resampling, max and move on rows of 8-bit codes, once for every
 // instruction set from one source (rows_impl.inl). All instances give the same bytes; a test compares them.
 //
 // Codes of signed tensors are read as code + 128 (one xor), so that every kernel works on unsigned ones; zero points are
@@ -23,17 +23,27 @@ struct Sink {
   float qmin = 0, qmax = 255;
 };
 
+// How two operands meet: a + b, a * b, a / b, the larger, the smaller. mul and div take the operands without their ratios and
+// multiply by a's at the end.
+enum class Pair { add, mul, div, max, min };
+
 struct Rows {
   const char* name;
-  // out = sink(float(a - zp_a) * ratio_a + float(b - zp_b) * ratio_b)
-  void (*add_codes)(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t n, const Source& sa, const Source& sb, const Sink& sink);
-  void (*add_floats)(const uint8_t* a, const uint8_t* b, float* out, int64_t n, const Source& sa, const Source& sb, const Sink& sink);
+  // out = sink(float(a - zp_a) * ratio_a + float(b - zp_b) * ratio_b) for add, ...; by Pair
+  void (*pair_codes[5])(const uint8_t* a, const uint8_t* b, uint8_t* out, int64_t n, const Source& sa, const Source& sb, const Sink& sink);
+  void (*pair_floats[5])(const uint8_t* a, const uint8_t* b, float* out, int64_t n, const Source& sa, const Source& sb, const Sink& sink);
   // out = sink(float(x - zp) * ratio)
   void (*map_codes)(const uint8_t* x, uint8_t* out, int64_t n, const Source& s, const Sink& sink);
   void (*map_floats)(const uint8_t* x, float* out, int64_t n, const Source& s, const Sink& sink);
   // out = sink(float(sum of (taps[t][i] - zp)) / window * ratio)
   void (*average_codes)(const uint8_t* const* taps, int64_t count, uint8_t* out, int64_t n, float window, const Source& s, const Sink& sink);
   void (*average_floats)(const uint8_t* const* taps, int64_t count, float* out, int64_t n, float window, const Source& s, const Sink& sink);
+  // out = table[x], 256 entries
+  void (*look_up_codes)(const uint8_t* x, uint8_t* out, int64_t n, const uint8_t* table);
+  void (*look_up_floats)(const uint8_t* x, float* out, int64_t n, const float* table);
+  // out = sink(float(sum of weights[t] * taps[t][i] - zeros) * ratio)
+  void (*resample_codes)(const uint8_t* const* taps, const int32_t* weights, int64_t count, uint8_t* out, int64_t n, int32_t zeros, const Source& s, const Sink& sink);
+  void (*resample_floats)(const uint8_t* const* taps, const int32_t* weights, int64_t count, float* out, int64_t n, int32_t zeros, const Source& s, const Sink& sink);
   // out = largest code of taps[..][i]
   void (*largest)(const uint8_t* const* taps, int64_t count, uint8_t* out, int64_t n, uint8_t flip);
 };

@@ -19,6 +19,7 @@ struct V {
   }
   static Int add(Int a, Int b) { return _mm256_add_epi32(a, b); }
   static Int sub(Int a, Int b) { return _mm256_sub_epi32(a, b); }
+  static Int mul(Int a, Int b) { return _mm256_mullo_epi32(a, b); }
   static Float to_float(Int a) { return _mm256_cvtepi32_ps(a); }
   static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
@@ -49,6 +50,23 @@ struct V {
       for (int64_t i = 0; i < n; ++i) p[i] = all[i];
     }
   }
+  static Float gather_floats(const float* t, Int at) { return _mm256_i32gather_ps(t, at, 4); }
+  // 16 shuffles of 16 entries: the distance to a part's first entry is 0..15 there, and has its top bit set everywhere else.
+  struct Table {
+    explicit Table(const uint8_t* t) {
+      for (int i = 0; i < 16; ++i) part[i] = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(t + 16 * i)));
+    }
+    Bytes operator()(Bytes x) const {
+      const __m256i far = _mm256_set1_epi8(0x70);
+      __m256i y = _mm256_setzero_si256();
+      for (int i = 0; i < 16; ++i) {
+        const __m256i near = _mm256_adds_epu8(_mm256_xor_si256(x, _mm256_set1_epi8(static_cast<char>(16 * i))), far);
+        y = _mm256_or_si256(y, _mm256_shuffle_epi8(part[i], near));
+      }
+      return y;
+    }
+    __m256i part[16];
+  };
   static Bytes load_bytes(const uint8_t* p, uint8_t flip) {
     return _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_set1_epi8(static_cast<char>(flip)));
   }

@@ -19,6 +19,7 @@ struct V {
   }
   static Int add(Int a, Int b) { return _mm512_add_epi32(a, b); }
   static Int sub(Int a, Int b) { return _mm512_sub_epi32(a, b); }
+  static Int mul(Int a, Int b) { return _mm512_mullo_epi32(a, b); }
   static Float to_float(Int a) { return _mm512_cvt_roundepi32_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
@@ -32,6 +33,23 @@ struct V {
   static void store_floats(float* p, Float v, int64_t n) {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>(n >= width ? 0xffff : (1u << n) - 1), v);
   }
+  static Float gather_floats(const float* t, Int at) { return _mm512_i32gather_ps(at, t, 4); }
+  // 16 shuffles of 16 entries: the distance to a part's first entry is 0..15 there, and has its top bit set everywhere else.
+  struct Table {
+    explicit Table(const uint8_t* t) {
+      for (int i = 0; i < 16; ++i) part[i] = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(t + 16 * i)));
+    }
+    Bytes operator()(Bytes x) const {
+      const __m512i far = _mm512_set1_epi8(0x70);
+      __m512i y = _mm512_setzero_si512();
+      for (int i = 0; i < 16; ++i) {
+        const __m512i near = _mm512_adds_epu8(_mm512_xor_si512(x, _mm512_set1_epi8(static_cast<char>(16 * i))), far);
+        y = _mm512_or_si512(y, _mm512_shuffle_epi8(part[i], near));
+      }
+      return y;
+    }
+    __m512i part[16];
+  };
   static Bytes load_bytes(const uint8_t* p, uint8_t flip) {
     return _mm512_xor_si512(_mm512_loadu_si512(p), _mm512_set1_epi8(static_cast<char>(flip)));
   }

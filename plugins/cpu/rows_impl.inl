@@ -2,11 +2,12 @@
 // anonymous namespace, so that no instance can stand in for another at link time. Nothing of the standard library here,
 // for the same reason.
 //
-// V: width; Int, Float; load(p, flip) codes widened to Int; add, sub, mul, div, min, max; store_codes, store_floats of the
-// first n lanes; Bytes, load_bytes, max_bytes, store_bytes over byte_width codes.
+// V: width; Int, Float; load(p, flip) codes widened to Int; add, sub, mul, div, min, max (of Int: add, sub, mul); store_codes, store_floats of the
+// first n lanes; gather_floats, Table; Bytes, load_bytes, max_bytes, store_bytes over byte_width codes.
 
 struct SourceV {
   explicit SourceV(const Source& s) : flip(s.flip), zero_point(V::spread(s.zero_point)), ratio(V::spread(s.ratio)) {}
+  V::Float whole(const uint8_t* p) const { return V::to_float(V::sub(V::load(p, flip), zero_point)); }
   V::Float centred(const uint8_t* p) const { return V::mul(V::to_float(V::sub(V::load(p, flip), zero_point)), ratio); }
   uint8_t flip;
   V::Int zero_point;
@@ -27,11 +28,44 @@ struct SinkV {
 
 inline int64_t lanes(int64_t left) { return left < V::width ? left : V::width; }
 
-template <class T>
-void add(const uint8_t* a, const uint8_t* b, T* out, int64_t n, const Source& sa, const Source& sb, const Sink& sink) {
+template <Pair op, class T>
+void pair(const uint8_t* a, const uint8_t* b, T* out, int64_t n, const Source& sa, const Source& sb, const Sink& sink) {
   const SourceV va(sa), vb(sb);
   const SinkV end(sink);
-  for (int64_t i = 0; i < n; i += V::width) end.put(out + i, V::add(va.centred(a + i), vb.centred(b + i)), lanes(n - i));
+  for (int64_t i = 0; i < n; i += V::width) {
+    V::Float v;
+    if constexpr (op == Pair::mul) {
+      // The product of two codes has 16 bits: exact.
+      v = V::mul(V::mul(va.whole(a + i), vb.whole(b + i)), va.ratio);
+    } else if constexpr (op == Pair::div) {
+      v = V::mul(V::div(va.whole(a + i), vb.whole(b + i)), va.ratio);
+    } else {
+      const V::Float x = va.centred(a + i), y = vb.centred(b + i);
+      v = op == Pair::add ? V::add(x, y) : op == Pair::max ? V::max(x, y) : V::min(x, y);
+    }
+    end.put(out + i, v, lanes(n - i));
+  }
+}
+
+template <class T>
+void resample(const uint8_t* const* taps, const int32_t* weights, int64_t count, T* out, int64_t n, int32_t zeros, const Source& s, const Sink& sink) {
+  const SinkV end(sink);
+  const typename V::Int z = V::spread(zeros);
+  const typename V::Float ratio = V::spread(s.ratio);
+  const auto finish = [&](int64_t i, typename V::Int sum) { end.put(out + i, V::mul(V::to_float(V::sub(sum, z)), ratio), lanes(n - i)); };
+  int64_t i = 0;
+  if (count == 4) {  // a linear image
+    const typename V::Int w0 = V::spread(weights[0]), w1 = V::spread(weights[1]), w2 = V::spread(weights[2]), w3 = V::spread(weights[3]);
+    for (; i < n; i += V::width)
+      finish(i, V::add(V::add(V::mul(V::load(taps[0] + i, s.flip), w0), V::mul(V::load(taps[1] + i, s.flip), w1)),
+                       V::add(V::mul(V::load(taps[2] + i, s.flip), w2), V::mul(V::load(taps[3] + i, s.flip), w3))));
+    return;
+  }
+  for (; i < n; i += V::width) {
+    typename V::Int sum = V::spread(0);
+    for (int64_t t = 0; t < count; ++t) sum = V::add(sum, V::mul(V::load(taps[t] + i, s.flip), V::spread(weights[t])));
+    finish(i, sum);
+  }
 }
 
 template <class T>
@@ -80,6 +114,19 @@ void largest(const uint8_t* const* taps, int64_t count, uint8_t* out, int64_t n,
   }
 }
 
+void look_up_codes(const uint8_t* x, uint8_t* out, int64_t n, const uint8_t* table) {
+  const typename V::Table t(table);
+  for (int64_t i = 0; i < n; i += V::byte_width) V::store_bytes(out + i, t(V::load_bytes(x + i, 0)), 0, n - i < V::byte_width ? n - i : V::byte_width);
+}
+
+void look_up_floats(const uint8_t* x, float* out, int64_t n, const float* table) {
+  for (int64_t i = 0; i < n; i += V::width) V::store_floats(out + i, V::gather_floats(table, V::load(x + i, 0)), lanes(n - i));
+}
+
 constexpr Rows make_rows(const char* name) {
-  return {name, add<uint8_t>, add<float>, map<uint8_t>, map<float>, average<uint8_t>, average<float>, largest};
+  return {name,
+          {pair<Pair::add, uint8_t>, pair<Pair::mul, uint8_t>, pair<Pair::div, uint8_t>, pair<Pair::max, uint8_t>, pair<Pair::min, uint8_t>},
+          {pair<Pair::add, float>, pair<Pair::mul, float>, pair<Pair::div, float>, pair<Pair::max, float>, pair<Pair::min, float>},
+          map<uint8_t>, map<float>, average<uint8_t>, average<float>,
+          look_up_codes, look_up_floats, resample<uint8_t>, resample<float>, largest};
 }

@@ -16,6 +16,7 @@ struct V {
   static Int load(const uint8_t* p, uint8_t flip) { return *p ^ flip; }
   static Int add(Int a, Int b) { return a + b; }
   static Int sub(Int a, Int b) { return a - b; }
+  static Int mul(Int a, Int b) { return a * b; }
   static Float to_float(Int a) { return static_cast<float>(a); }
   static Float add(Float a, Float b) { return a + b; }
   static Float mul(Float a, Float b) { return a * b; }
@@ -30,6 +31,12 @@ struct V {
   }
   static void store_codes(uint8_t* p, Int v, int64_t) { *p = static_cast<uint8_t>(v); }
   static void store_floats(float* p, Float v, int64_t) { *p = v; }
+  static Float gather_floats(const float* t, Int at) { return t[at]; }
+  struct Table {
+    explicit Table(const uint8_t* t) : table(t) {}
+    Bytes operator()(Bytes x) const { return table[x]; }
+    const uint8_t* table;
+  };
   static Bytes load_bytes(const uint8_t* p, uint8_t flip) { return static_cast<uint8_t>(*p ^ flip); }
   static Bytes max_bytes(Bytes a, Bytes b) { return a > b ? a : b; }
   static void store_bytes(uint8_t* p, Bytes v, uint8_t flip, int64_t) { *p = static_cast<uint8_t>(v ^ flip); }

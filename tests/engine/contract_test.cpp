@@ -154,6 +154,78 @@ TEST(contract, oneDNN_convolution) {
   }
 }
 
+// A function fused behind a sum by a table: the sum is never rounded to 8 bits. With codes and with floats in the table.
+TEST(contract, fused_table) {
+  std::mt19937 random(9);
+  for (const bool floats : {false, true}) {
+    auto unit = std::make_shared<IntegerUnit>();
+    unit->contract = contract_file("cpu_dot");
+    UnitMember product, function;
+    product.op = "MatMul";
+    product.inputs = {0, 1};
+    function.op = "Sigmoid";
+    function.inputs = {-1};
+    unit->members = {product, function};
+    unit->operands = {flowing("input", DType::u8, tensor_params(false, 0.1f, 100)), flowing("weight", DType::s8, tensor_params(true, 0.1f, 0))};
+    const Tensor w = random_tensor<int8_t>({7, 3}, random, -127, 127);
+    unit->operands[1].constant = std::make_shared<const Tensor>(w);
+    const float multiplier = 0.0731f, offset = 2047.5f;
+    unit->tables["multiplier"] = Tensor::scalar<float>(multiplier);
+    unit->tables["act_offset"] = Tensor::scalar<float>(offset);
+    std::vector<float> values(4096);
+    std::vector<uint8_t> codes(4096);
+    for (size_t i = 0; i < 4096; ++i) {
+      values[i] = static_cast<float>(i) * 0.5f - 3;
+      codes[i] = static_cast<uint8_t>(i * 31 % 256);
+    }
+    unit->tables["act_table"] = floats ? Tensor::of<float>({4096}, values) : Tensor::of<uint8_t>({4096}, codes);
+    unit->output = floats ? flowing("output", DType::f32, std::nullopt) : flowing("output", DType::u8, tensor_params(false, 0.2f, 3));
+    const Tensor x = random_tensor<uint8_t>({50, 7}, random, 0, 255);
+    const Tensor y = run_unit(unit, {x}, {50, 3});
+    int ends = 0;
+    for (int64_t n = 0; n < 50; ++n)
+      for (int64_t c = 0; c < 3; ++c) {
+        int64_t acc = 0;
+        for (int64_t k = 0; k < 7; ++k) acc += (x.values<uint8_t>()[n * 7 + k] - 100) * w.values<int8_t>()[k * 3 + c];
+        const float t = static_cast<float>(acc) * multiplier;
+        const auto at = static_cast<size_t>(std::clamp<int64_t>(nearest_even(t + offset), 0, 4095));
+        ends += at == 0 || at == 4095;
+        if (floats) ASSERT_EQ(y.values<float>()[n * 3 + c], values[at]);
+        else ASSERT_EQ(y.values<uint8_t>()[n * 3 + c], codes[at]);
+      }
+    EXPECT_GT(ends, 0);
+    EXPECT_LT(ends, 150);
+  }
+}
+
+TEST(contract, function_table) {
+  for (const bool floats : {false, true}) {
+    auto unit = std::make_shared<IntegerUnit>();
+    unit->contract = contract_file("function_table");
+    UnitMember function;
+    function.op = "Exp";
+    function.inputs = {0};
+    unit->members = {function};
+    unit->operands = {flowing("input", DType::s8, tensor_params(true, 0.1f, 0))};
+    unit->output = floats ? flowing("output", DType::f32, std::nullopt) : flowing("output", DType::s8, tensor_params(true, 0.2f, 0));
+    std::vector<float> values(256);
+    std::vector<int8_t> codes(256);
+    std::vector<int8_t> all(256);
+    for (int i = 0; i < 256; ++i) {
+      all[static_cast<size_t>(i)] = static_cast<int8_t>(i - 128);
+      values[static_cast<size_t>(i)] = std::exp(0.1f * static_cast<float>(i - 128));
+      codes[static_cast<size_t>(i)] = static_cast<int8_t>(i * 7 % 256 - 128);
+    }
+    unit->tables["table_first"] = Tensor::scalar<int32_t>(-128);
+    unit->tables["table"] = floats ? Tensor::of<float>({256}, values) : Tensor::of<int8_t>({256}, codes);
+    const Tensor y = run_unit(unit, {Tensor::of<int8_t>({4, 64}, all)}, {4, 64});
+    for (size_t i = 0; i < 256; ++i) {
+      if (floats) ASSERT_EQ(y.values<float>()[i], values[i]);
+      else ASSERT_EQ(y.values<int8_t>()[i], codes[i]);
+    }
+  }
+}
+
 int32_t saturating_rounding_doubling_high_mul(int32_t a, int32_t b) {
   if (a == b && a == INT32_MIN) return INT32_MAX;
   const int64_t product = static_cast<int64_t>(a) * b;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/base/digest.hpp"
+#include "quern/portable_math.hpp"
 
 namespace quern {
 namespace {
@@ -191,6 +192,38 @@ TEST(PortableMath, SigmoidAndTanhArrayFormsAreEqualAndAccurate) {
   float zero = -0.0f;
   portable::tanh_array(&zero, &zero, 1);
   EXPECT_TRUE(std::signbit(zero));
+}
+
+// The SDK's own functions, for plugins: an evaluation of its own, the same values.
+TEST(portable_math, sdk_functions_agree) {
+  namespace sdk = quern_sdk::portable;
+  std::mt19937_64 random(11);
+  const auto near = [](double a, double b) { return std::fabs(a - b) <= 4e-15 * std::fabs(b) + 1e-320; };
+  for (int i = 0; i < 200000; ++i) {
+    const double span = i % 3 == 0 ? 1 : i % 3 == 1 ? 10 : 700;
+    const double x = std::uniform_real_distribution<double>(-span, span)(random);
+    EXPECT_TRUE(near(sdk::exp(x), portable::exp(x))) << x;
+    EXPECT_TRUE(near(sdk::tanh(x), portable::tanh(x))) << x;
+    EXPECT_TRUE(near(sdk::erf(x), portable::erf(x))) << x;
+    EXPECT_TRUE(near(sdk::sigmoid(x), portable::sigmoid(x))) << x;
+    EXPECT_TRUE(near(sdk::log(std::fabs(x)), portable::log(std::fabs(x))) || std::fabs(sdk::log(std::fabs(x)) - portable::log(std::fabs(x))) < 1e-17) << x;
+    EXPECT_TRUE(near(sdk::softplus(x), static_cast<double>(std::log1p(std::exp(-std::fabs(static_cast<long double>(x)))) + std::max(x, 0.0)))) << x;
+    EXPECT_TRUE(near(sdk::expm1(x), static_cast<double>(std::expm1(static_cast<long double>(x))))) << x;
+  }
+  EXPECT_EQ(sdk::exp(0), 1);
+  EXPECT_EQ(sdk::exp(1000), INFINITY);
+  EXPECT_EQ(sdk::exp(-1000), 0);
+  EXPECT_EQ(sdk::log(0), -INFINITY);
+  EXPECT_TRUE(std::isnan(sdk::log(-1)));
+  EXPECT_EQ(sdk::log(INFINITY), INFINITY);
+  EXPECT_EQ(sdk::tanh(50), 1);
+  EXPECT_EQ(sdk::erf(-7), -1);
+  for (double (*f)(double) : {sdk::exp, sdk::log, sdk::tanh, sdk::erf, sdk::sigmoid}) EXPECT_TRUE(std::isnan(f(NAN)));
+  // The bits themselves: a change of evaluation is a change of every table.
+  std::vector<double> bits;
+  for (int i = -400; i <= 400; ++i)
+    for (double (*f)(double) : {sdk::exp, sdk::tanh, sdk::erf, sdk::sigmoid, sdk::softplus}) bits.push_back(f(i * 0.0371));
+  EXPECT_EQ(sha256(std::string_view(reinterpret_cast<const char*>(bits.data()), bits.size() * 8)).substr(0, 16), "c351397d12e6bb39");
 }
 
 }  // namespace

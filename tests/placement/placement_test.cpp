@@ -569,6 +569,22 @@ TEST(Placement, BiasOfAnAddAndMandatorySteps) {
                           HasSubstr("unit c2+s2+r2 [conv8]")));
 }
 
+// A pattern may write less than its config does, and take constants of one element only.
+TEST(Placement, PatternsLimitOutputsAndConstants) {
+  Rules rules = sample_rules();
+  FuseStep prelu{{"PRelu"}, false, "", {}, {}};
+  prelu.scalar = true;
+  rules.fuse = {{"bounded", {{{"Conv"}, false, "", {}, {}}, {{"Sigmoid"}, false, "", {}, {}}}},
+                {"codes", {{{"Conv"}, false, "", {}, {}}, prelu}, {"u8"}}};
+  Builder b;
+  const ValueId x = b.input("x");
+  b.output({b.op("Sigmoid", "s", {b.conv("c1", x)}), b.op("PRelu", "one", {b.conv("c2", x), b.constant("slope", {1})}),
+            b.op("PRelu", "many", {b.conv("c3", x), b.constant("slopes", {8, 1, 1})})});
+  const std::string text = placed(b, {}, rules);
+  EXPECT_THAT(text, AllOf(HasSubstr("unit c1+s [conv8] input=q0 weight=q1 bias -> f32"), HasSubstr("unit c2+one [conv8]"), HasSubstr("unit c3 [conv8]"),
+                          HasSubstr("float many\n"), HasSubstr(" one_out: u8\n")));
+}
+
 TEST(Placement, FloatNodesSayWhy) {
   Builder b;
   const ValueId x = b.input("x");

@@ -74,8 +74,8 @@ TEST(CpuRows, EveryInstructionSetGivesTheSameBytes) {
         const Rig s = rig(r, kind);
         std::vector<uint8_t> codes(static_cast<size_t>(n) + 64, 0xa5);
         std::vector<float> floats(static_cast<size_t>(n) + 16, -7.f);
-        rows->add_codes(s.x.data(), s.y.data(), codes.data(), n, s.a, s.b, s.sink);
-        rows->add_floats(s.x.data(), s.y.data(), floats.data(), n, s.a, s.b, s.sink);
+        rows->pair_codes[0](s.x.data(), s.y.data(), codes.data(), n, s.a, s.b, s.sink);
+        rows->pair_floats[0](s.x.data(), s.y.data(), floats.data(), n, s.a, s.b, s.sink);
         for (int64_t i = 0; i < n; ++i) {
           const float pa = static_cast<float>(centred(s.x[static_cast<size_t>(i)], s.a)) * s.a.ratio;
           const float pb = static_cast<float>(centred(s.y[static_cast<size_t>(i)], s.b)) * s.b.ratio;
@@ -95,6 +95,64 @@ TEST(CpuRows, EveryInstructionSetGivesTheSameBytes) {
         }
         ASSERT_EQ(codes[static_cast<size_t>(n)], 0xa5) << rows->name << ": wrote behind the row";
       }
+}
+
+TEST(CpuRows, PairsGiveTheSameBytes) {
+  std::mt19937 r(8);
+  for (const Rows* rows : all_rows())
+    for (int kind = 0; kind < 32; ++kind)
+      for (int64_t n : lengths)
+        for (size_t op = 1; op < 5; ++op) {
+          const Rig s = rig(r, kind);
+          std::vector<uint8_t> codes(static_cast<size_t>(n) + 64, 0xa5), y = s.y;
+          std::vector<float> floats(static_cast<size_t>(n) + 16, -7.f);
+          for (auto& v : y)
+            while (op == 2 && centred(v, s.b) == 0) ++v;
+          rows->pair_codes[op](s.x.data(), y.data(), codes.data(), n, s.a, s.b, s.sink);
+          rows->pair_floats[op](s.x.data(), y.data(), floats.data(), n, s.a, s.b, s.sink);
+          for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
+            const auto a = static_cast<float>(centred(s.x[i], s.a)), b = static_cast<float>(centred(y[i], s.b));
+            const float pa = a * s.a.ratio, pb = b * s.b.ratio;
+            float v = op == 1 ? a * b : op == 2 ? a / b : op == 3 ? std::max(pa, pb) : std::min(pa, pb);
+            if (op < 3) v = v * s.a.ratio;
+            ASSERT_EQ(codes[i], finish(v, s.sink)) << rows->name << " " << op << " " << kind << " " << n << " " << i;
+            ASSERT_EQ(floats[i], clamped(v, s.sink)) << rows->name << " " << op << " " << kind << " " << n << " " << i;
+          }
+          ASSERT_EQ(codes[static_cast<size_t>(n)], 0xa5) << rows->name << ": wrote behind the row";
+          ASSERT_EQ(floats[static_cast<size_t>(n)], -7.f) << rows->name << ": wrote behind the row";
+        }
+}
+
+TEST(CpuRows, WeightedSumsGiveTheSameBytes) {
+  std::mt19937 r(10);
+  for (const Rows* rows : all_rows())
+    for (int kind = 0; kind < 32; ++kind)
+      for (int64_t n : {1, 3, 16, 17, 64, 70, 200})
+        for (int64_t count : {1, 2, 3, 4}) {
+          Rig s = rig(r, kind);
+          s.a.ratio *= 0x1p-22f;
+          std::vector<const uint8_t*> taps;
+          std::vector<int32_t> weights;
+          int32_t left = 1 << 22;
+          for (int64_t t = 0; t < count; ++t) {
+            taps.push_back(s.x.data() + 97 * t);
+            weights.push_back(t + 1 == count ? left : static_cast<int32_t>(r() % static_cast<uint32_t>(left)));
+            left -= weights.back();
+          }
+          std::vector<uint8_t> codes(static_cast<size_t>(n) + 64, 0xa5);
+          std::vector<float> floats(static_cast<size_t>(n) + 16, -7.f);
+          const int32_t zeros = (1 << 22) * s.a.zero_point;
+          rows->resample_codes(taps.data(), weights.data(), count, codes.data(), n, zeros, s.a, s.sink);
+          rows->resample_floats(taps.data(), weights.data(), count, floats.data(), n, zeros, s.a, s.sink);
+          for (int64_t i = 0; i < n; ++i) {
+            int64_t sum = 0;
+            for (size_t t = 0; t < taps.size(); ++t) sum += weights[t] * centred(taps[t][i], s.a);
+            const float v = static_cast<float>(sum) * s.a.ratio;
+            ASSERT_EQ(codes[static_cast<size_t>(i)], finish(v, s.sink)) << rows->name << " " << kind << " " << n << " " << i;
+            ASSERT_EQ(floats[static_cast<size_t>(i)], clamped(v, s.sink)) << rows->name << " " << kind << " " << n << " " << i;
+          }
+          ASSERT_EQ(codes[static_cast<size_t>(n)], 0xa5) << rows->name << ": wrote behind the row";
+        }
 }
 
 TEST(CpuRows, WindowsGiveTheSameBytes) {
@@ -127,6 +185,28 @@ TEST(CpuRows, WindowsGiveTheSameBytes) {
         ASSERT_EQ(codes[static_cast<size_t>(n)], 0xa5) << rows->name << ": wrote behind the row";
         ASSERT_EQ(best[static_cast<size_t>(n)], 0xa5) << rows->name << ": wrote behind the row";
       }
+}
+
+TEST(CpuRows, TablesGiveTheSameBytes) {
+  std::mt19937 r(7);
+  std::vector<uint8_t> codes_table(256), x(1200);
+  std::vector<float> floats_table(256);
+  for (auto& c : codes_table) c = static_cast<uint8_t>(r());
+  for (auto& f : floats_table) f = std::uniform_real_distribution<float>(-3.f, 3.f)(r);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<uint8_t>(i * 37 + i / 256);
+  for (const Rows* rows : all_rows())
+    for (int64_t n : lengths) {
+      std::vector<uint8_t> codes(static_cast<size_t>(n) + 64, 0xa5);
+      std::vector<float> floats(static_cast<size_t>(n) + 16, -7.f);
+      rows->look_up_codes(x.data(), codes.data(), n, codes_table.data());
+      rows->look_up_floats(x.data(), floats.data(), n, floats_table.data());
+      for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
+        ASSERT_EQ(codes[i], codes_table[x[i]]) << rows->name << " " << n << " " << i;
+        ASSERT_EQ(floats[i], floats_table[x[i]]) << rows->name << " " << n << " " << i;
+      }
+      ASSERT_EQ(codes[static_cast<size_t>(n)], 0xa5) << rows->name << ": wrote behind the row";
+      ASSERT_EQ(floats[static_cast<size_t>(n)], -7.f) << rows->name << ": wrote behind the row";
+    }
 }
 
 TEST(CpuRows, TheBestOfTheMachineIsTaken) { EXPECT_STREQ(quern_cpu::rows().name, all_rows().back()->name); }

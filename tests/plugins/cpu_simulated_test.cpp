@@ -1,5 +1,8 @@
 // Hardware-true, unit by unit: what the host's interpreter computes from the rules alone and what the cpu target computes
 // must be the same bytes. Random units of every operator the rules name, with every output type.
+#include <algorithm>
+#include <climits>
+
 #include "core/engine/engine.hpp"
 #include "core/rules/rules.hpp"
 #include "core/rules/unit.hpp"
@@ -62,7 +65,7 @@ quern::Tensor simulate(const Unit& unit, const std::map<std::string, Table>& tab
     m.op = n.op;
     m.since_version = n.since;
     for (const auto& [key, value] : n.attributes) std::visit([&, k = key](const auto& v) { m.attributes[k] = v; }, value);
-    m.inputs.assign(n.inputs.begin(), n.inputs.end());
+    for (int32_t index : n.inputs) m.inputs.push_back(index == QUERN_ABSENT_INPUT ? quern::absent_input : index);
     integer->members.push_back(m);
   }
   quern::Graph g;
@@ -81,7 +84,11 @@ quern::Tensor simulate(const Unit& unit, const std::map<std::string, Table>& tab
     feed.emplace_back(name, tensor_of(o));
   }
   integer->output = operand_of(unit.output, 99);
-  for (const auto& [name, t] : tables) integer->tables[name] = quern::Tensor::of<float>({static_cast<int64_t>(t.floats.size())}, t.floats);
+  for (const auto& [name, t] : tables) {
+    quern::Tensor made(type_of(t.dtype), t.dims);
+    if (!t.bytes.empty()) std::memcpy(made.mutable_bytes(), t.bytes.data(), t.bytes.size());
+    integer->tables[name] = made;
+  }
   node.payload = integer;
   node.inputs = inputs;
   node.outputs = {g.add_value("y", type_of(unit.output.dtype), unit.output.dims)};
@@ -128,9 +135,23 @@ struct Maker {
     if (kind == 1) o.quant = s8(real(0.02f, 0.06f));
     return o;
   }
-  void activation(Unit& u) {
+  // `tables`: of any kind, else Relu and Clip alone.
+  void activation(Unit& u, bool tables = false) {
     const auto last = -static_cast<int32_t>(u.nodes.size());
-    const int64_t which = pick(0, 2);
+    const int64_t which = pick(0, 3);
+    if (which == 3 && tables) {
+      static const char* const bounded[] = {"Sigmoid", "Tanh", "Erf"};
+      static const char* const others[] = {"HardSigmoid", "HardSwish", "Swish", "Gelu", "Mish", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "Softplus", "Sigmoid"};
+      Node n{u.output.quant ? others[pick(0, 11)] : bounded[pick(0, 2)], {last}, {}, 20};
+      if (n.op == "Gelu" && pick(0, 1)) n.attributes["approximate"] = std::string("tanh");
+      if (n.op == "LeakyRelu") n.attributes["alpha"] = real(0.01f, 0.3f);
+      if (n.op == "PRelu") {
+        n.inputs.push_back(static_cast<int32_t>(u.operands.size()));
+        u.operands.push_back(constant_f32(real(-0.2f, 0.3f)));
+      }
+      u.nodes.push_back(n);
+      return;
+    }
     if (which == 1) u.nodes.push_back({"Relu", {last}, {}, 14});
     if (which != 2) return;
     const auto first = static_cast<int32_t>(u.operands.size());
@@ -188,7 +209,7 @@ TEST(CpuSimulated, ConvolutionsAndProducts) {
                              {"group", group}, {"pads", pads}, {"kernel_shape", std::vector<int64_t>{k, k}}, {"auto_pad", std::string("NOTSET")}}, 11}};
     m.weights(u, {group * out, in, k, k}, 0, in * k * k, m.pick(0, 3) != 0);
     m.residual(u);
-    m.activation(u);
+    m.activation(u, true);
     u.contract = with("dot", u);
     both(u, "Conv " + std::to_string(i));
   }
@@ -204,7 +225,7 @@ TEST(CpuSimulated, ConvolutionsAndProducts) {
     u.nodes = {{gemm ? "Gemm" : "MatMul", {}, {}, 13}};
     if (gemm) u.nodes[0].attributes = {{"transA", int64_t{0}}, {"transB", int64_t{columns ? 0 : 1}}, {"alpha", 1.f}, {"beta", 1.f}};
     m.weights(u, columns ? Dims{k, n} : Dims{n, k}, columns ? 1 : 0, k, gemm && m.pick(0, 1));
-    m.activation(u);
+    m.activation(u, true);
     u.contract = with("dot", u);
     both(u, u.nodes[0].op + std::to_string(i));
   }
@@ -237,7 +258,7 @@ TEST(CpuSimulated, TransposedConvolutions) {
     m.weights(u, w, 1, icg * kernel[0], group == 1 && m.pick(0, 3) != 0);
     if (group > 1) u.operands[1].quant->scale.resize(1), u.operands[1].quant->axis = -1;
     m.residual(u);
-    m.activation(u);
+    m.activation(u, true);
     u.contract = with("dot", u);
     both(u, "ConvTranspose " + std::to_string(i));
   }
@@ -270,7 +291,7 @@ TEST(CpuSimulated, ProductsOfTwoTensors) {
     if (u.output.quant) u.output.quant->scale[0] *= std::sqrt(static_cast<float>(depth)) / 2;
     u.nodes = {{"MatMul", {0, 1}, {}, 13}};
     m.residual(u);
-    m.activation(u);
+    m.activation(u, true);
     u.contract = with("product", u);
     both(u, "MatMul " + std::to_string(i));
   }
@@ -288,6 +309,218 @@ TEST(CpuSimulated, ProductsOfTwoTensors) {
     std::string why;
     EXPECT_FALSE(Plugin::get().supports(u, why));
     EXPECT_NE(why.find("accumulator"), std::string::npos) << why;
+  }
+}
+
+TEST(CpuSimulated, Tables) {
+  REQUIRE_PROFILE("sse41");
+  Maker m;
+  for (int i = 0; i < 9; ++i)
+    for (const char* op : {"Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Swish", "Gelu", "Mish", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "Softplus",
+                           "Softsign", "ThresholdedRelu", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Erf", "Sign", "Floor", "Ceil", "Round"}) {
+      Unit u;
+      const Dims dims = i % 2 ? Dims{2, m.pick(1, 40), 3, m.pick(1, 70)} : Dims{m.pick(1, 5), m.pick(1, 200)};
+      u.operands = {m.input("input", dims)};
+      u.output = m.output(dims, i % 3);
+      u.nodes = {{op, {0}, {}, 20}};
+      if (u.nodes[0].op == "PRelu") {
+        u.nodes[0].inputs.push_back(1);
+        u.operands.push_back(constant_f32(0.17f));
+      }
+      u.contract = "table";
+      both(u, std::string(op) + " " + std::to_string(i));
+    }
+}
+
+// The same numbers in and out now and then: codes are copied then.
+void same_numbers(Unit& u, Maker& m) {
+  if (m.pick(0, 1) && u.output.quant && u.operands[0].quant->is_signed == u.output.quant->is_signed) u.output.quant = u.operands[0].quant;
+}
+
+TEST(CpuSimulated, Pairs) {
+  REQUIRE_PROFILE("sse41");
+  Maker m;
+  for (int i = 0; i < 60; ++i)
+    for (const char* op : {"Add", "Sub", "Mul", "Div", "Max", "Min"}) {
+      const int64_t n = m.pick(1, 2), c = m.pick(1, 70), h = m.pick(1, 6), w = m.pick(1, 9);
+      const Dims dims = i % 5 == 4 ? Dims{n, c} : Dims{n, c, h, w};
+      Dims other = dims;
+      switch (i % 4) {
+        case 1: other = i % 5 == 4 ? Dims{1} : Dims{n, c, 1, 1}; break;  // squeeze and excite
+        case 2: other = {}; break;
+        case 3: other = {dims.back()}; break;
+        default: break;
+      }
+      Unit u;
+      u.operands = {m.input("a", dims), m.input("b", other)};
+      if (i % 3 == 2 && u.nodes.empty() && std::string(op) != "Div") std::swap(u.operands[0].dims, u.operands[1].dims), std::swap(u.operands[0].codes, u.operands[1].codes),
+          std::swap(u.operands[0].quant, u.operands[1].quant), std::swap(u.operands[0].dtype, u.operands[1].dtype);
+      if (std::string(op) == "Div" || m.pick(0, 3) == 0) u.operands[1].constant = true;
+      if (std::string(op) == "Div")
+        for (auto& code : u.operands[1].codes) code += code == u.operands[1].zero() ? (code > 0 ? -1 : 1) : 0;
+      u.output = m.output(dims, (i + 1) % 3);
+      if (u.output.quant && std::string(op) == "Div") u.output.quant->scale = {0.3f};
+      u.nodes = {{op, {0, 1}, {}, 14}};
+      const std::string kind = op;
+      if (kind == "Mul" || kind == "Add" || kind == "Sub") m.activation(u);
+      u.contract = kind == "Add" || kind == "Sub" ? with("add", u) : kind == "Mul" ? "mul" : kind == "Div" ? "div" : kind == "Max" ? "larger" : "smaller";
+      both(u, kind + " " + std::to_string(i));
+    }
+}
+
+TEST(CpuSimulated, Selections) {
+  REQUIRE_PROFILE("sse41");
+  Maker m;
+  const auto check = [&](Unit u, const std::string& what, int i) {
+    same_numbers(u, m);
+    u.contract = with("move", u);
+    both(u, what + " " + std::to_string(i));
+  };
+  for (int i = 0; i < 60; ++i) {
+    const Dims dims{m.pick(1, 3), m.pick(1, 40), m.pick(2, 9), m.pick(2, 9)};
+    const size_t axis = static_cast<size_t>(m.pick(0, 3));
+    const int64_t size = dims[axis], a = static_cast<int64_t>(axis) - (m.pick(0, 1) ? 4 : 0);
+    Unit u;
+    u.operands = {m.input("input", dims)};
+    Dims out = dims;
+
+    const int64_t begin = m.pick(0, size - 1), step = m.pick(1, 3);
+    out[axis] = (size - begin + step - 1) / step;
+    Unit slice = u;
+    slice.operands.insert(slice.operands.end(), {constant_s64({begin}), constant_s64({INT64_MAX}), constant_s64({a}), constant_s64({step})});
+    slice.nodes = {{"Slice", {0, 1, 2, 3, 4}, {}, 13}};
+    slice.output = m.output(out, i % 3);
+    check(slice, "Slice", i);
+    slice.operands[1] = constant_s64({-1});
+    slice.operands[2] = constant_s64({INT64_MIN});
+    slice.operands[4] = constant_s64({-1});
+    slice.output = m.output(dims, i % 3);
+    check(slice, "Slice backwards", i);
+
+    Unit gather = u;
+    std::vector<int64_t> index;
+    for (int64_t k = m.pick(1, 12); k > 0; --k) index.push_back(m.pick(-size, size - 1));
+    gather.operands.push_back(constant_s64(index));
+    gather.nodes = {{"Gather", {0, 1}, {{"axis", a}}, 13}};
+    out[axis] = static_cast<int64_t>(index.size());
+    gather.output = m.output(out, i % 3);
+    check(gather, "Gather", i);
+    gather.operands[1] = constant_s64({index[0]});
+    gather.operands[1].dims = {};
+    out.erase(out.begin() + static_cast<std::ptrdiff_t>(axis));
+    gather.output = m.output(out, i % 3);
+    check(gather, "Gather of one", i);
+
+    Unit pad = u;
+    const std::string mode = i % 4 == 0 ? "edge" : i % 4 == 1 ? "reflect" : "constant";
+    std::vector<int64_t> pads(8, 0);
+    out = dims;
+    for (size_t k = 0; k < 4; ++k) {
+      const int64_t most = mode == "constant" ? 3 : std::min<int64_t>(2, dims[k] - 1);
+      pads[k] = m.pick(0, most);
+      pads[k + 4] = m.pick(0, most);
+      out[k] += pads[k] + pads[k + 4];
+    }
+    pad.operands.push_back(constant_s64(pads));
+    pad.nodes = {{"Pad", {0, 1}, {{"mode", mode}}, 13}};
+    if (i % 4 == 3) {
+      const Operand& x = pad.operands[0];
+      const int64_t top = x.quant->is_signed ? 127 : 255;
+      pad.operands.push_back(constant_f32(static_cast<float>(top - x.zero()) * x.scale() * 0.37f));
+      pad.nodes[0].inputs.push_back(2);
+    }
+    pad.output = m.output(out, i % 3);
+    check(pad, "Pad " + mode, i);
+
+    Unit tile = u;
+    std::vector<int64_t> repeats;
+    for (size_t k = 0; k < 4; ++k) {
+      repeats.push_back(m.pick(1, 3));
+      out[k] = dims[k] * repeats[k];
+    }
+    tile.operands.push_back(constant_s64(repeats));
+    tile.nodes = {{"Tile", {0, 1}, {}, 13}};
+    tile.output = m.output(out, i % 3);
+    check(tile, "Tile", i);
+
+    Unit expand;
+    expand.operands = {m.input("input", {dims[1], 1, dims[3]})};
+    expand.operands.push_back(constant_s64({3, dims[1], 5, 1}));
+    expand.nodes = {{"Expand", {0, 1}, {}, 13}};
+    expand.output = m.output({3, dims[1], 5, dims[3]}, i % 3);
+    check(expand, "Expand", i);
+
+    const int64_t block = m.pick(1, 3), c = m.pick(1, 20);
+    Unit blocks;
+    blocks.operands = {m.input("input", {dims[0], c * block * block, dims[2], dims[3]})};
+    blocks.nodes = {{"DepthToSpace", {0}, {{"blocksize", block}, {"mode", std::string(i % 2 ? "CRD" : "DCR")}}, 13}};
+    blocks.output = m.output({dims[0], c, dims[2] * block, dims[3] * block}, i % 3);
+    check(blocks, "DepthToSpace", i);
+    blocks.operands = {m.input("input", {dims[0], c, dims[2] * block, dims[3] * block})};
+    blocks.nodes = {{"SpaceToDepth", {0}, {{"blocksize", block}}, 13}};
+    blocks.output = m.output({dims[0], c * block * block, dims[2], dims[3]}, i % 3);
+    check(blocks, "SpaceToDepth", i);
+  }
+}
+
+TEST(CpuSimulated, Means) {
+  REQUIRE_PROFILE("sse41");
+  Maker m;
+  const std::vector<std::vector<int64_t>> all_axes{{2, 3}, {-1}, {1}, {1, 3}, {0, 2}, {0, 1, 2, 3}, {-2, -1}, {2}};
+  for (int i = 0; i < 64; ++i) {
+    const Dims dims{m.pick(1, 3), m.pick(1, 70), m.pick(1, 7), m.pick(1, 30)};
+    const auto axes = all_axes[static_cast<size_t>(i) % all_axes.size()];
+    const bool keep = i % 3 != 0, stated = i % 2;
+    Dims out;
+    for (int64_t a = 0; a < 4; ++a) {
+      const bool reduced = std::find(axes.begin(), axes.end(), a) != axes.end() || std::find(axes.begin(), axes.end(), a - 4) != axes.end();
+      if (!reduced) out.push_back(dims[static_cast<size_t>(a)]);
+      else if (keep) out.push_back(1);
+    }
+    Unit u;
+    u.operands = {m.input("input", dims)};
+    u.nodes = {{"ReduceMean", {0}, {{"keepdims", int64_t{keep}}}, stated ? 18 : 13}};
+    if (stated) {
+      u.operands.push_back(constant_s64(axes));
+      u.nodes[0].inputs.push_back(1);
+    } else {
+      u.nodes[0].attributes["axes"] = axes;
+    }
+    u.output = m.output(out, i % 4 % 3);
+    u.contract = "mean";
+    both(u, "ReduceMean " + std::to_string(i));
+  }
+}
+
+TEST(CpuSimulated, Resize) {
+  REQUIRE_PROFILE("sse41");
+  Maker m;
+  const char* const modes[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"};
+  const char* const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
+  for (int i = 0; i < 120; ++i) {
+    const bool image = i % 5 != 0, nearest = i % 2, by_sizes = m.pick(0, 1);
+    Dims dims{m.pick(1, 2), m.pick(1, 70), m.pick(1, 9), m.pick(1, 9)};
+    if (!image) dims.pop_back();
+    Dims out = dims;
+    Operand scales;
+    scales.dtype = QUERN_DTYPE_F32;
+    scales.constant = true;
+    scales.dims = {static_cast<int64_t>(dims.size())};
+    scales.floats.assign(dims.size(), 1.f);
+    for (size_t a = 2; a < dims.size(); ++a) {
+      scales.floats[a] = m.pick(0, 1) ? 2.f : m.real(0.4f, 3.f);
+      out[a] = static_cast<int64_t>(std::floor(static_cast<float>(dims[a]) * scales.floats[a]));
+      if (out[a] < 1) out[a] = 1, scales.floats[a] = 1.f / static_cast<float>(dims[a]);
+    }
+    Unit u;
+    u.operands = {m.input("input", dims), by_sizes ? constant_s64(out) : scales};
+    u.nodes = {{"Resize", {0, QUERN_ABSENT_INPUT, 1}, {{"mode", std::string(nearest ? "nearest" : "linear")},
+                {"coordinate_transformation_mode", std::string(modes[i % 4 == 3 ? 0 : m.pick(0, 4)])}, {"nearest_mode", std::string(roundings[m.pick(0, 3)])}}, 19}};
+    if (by_sizes) u.nodes[0].inputs = {0, QUERN_ABSENT_INPUT, QUERN_ABSENT_INPUT, 1};
+    u.output = m.output(out, i % 3 == 2 && i % 2 ? 2 : i % 2);
+    same_numbers(u, m);
+    u.contract = "resample";
+    both(u, "Resize " + std::to_string(i));
   }
 }
 

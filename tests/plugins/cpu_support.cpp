@@ -174,14 +174,13 @@ struct Built {
   void set_tables(const std::map<std::string, Table>& tables) {
     for (const auto& [key, t] : tables) {
       auto& q = *table_structs.emplace_back(std::make_unique<quern_table>(header<quern_table>()));
-      auto& d = *strides.emplace_back(std::make_unique<Dims>(Dims{static_cast<int64_t>(t.floats.size())}));
       q.name = str(key);
       q.tensor = header<quern_tensor>();
       q.tensor.dtype = t.dtype;
-      q.tensor.rank = 1;
-      q.tensor.dims = d.data();
-      q.tensor.data = const_cast<float*>(t.floats.data());
-      q.tensor.bytes = t.floats.size() * 4;
+      q.tensor.rank = static_cast<uint32_t>(t.dims.size());
+      q.tensor.dims = t.dims.data();
+      q.tensor.data = const_cast<uint8_t*>(t.bytes.data());
+      q.tensor.bytes = t.bytes.size();
       table_list.push_back(&q);
     }
     op.tables = table_list.data();
@@ -250,9 +249,13 @@ std::string Plugin::derive(const Unit& unit, std::map<std::string, Table>& table
   auto sink = header<quern_table_sink>();
   sink.self = &tables;
   sink.emit = [](void* self, quern_str name, uint32_t dtype, uint32_t rank, const int64_t* dims, const void* data) -> quern_status* {
-    Table t{dtype, {}};
-    t.floats.resize(static_cast<size_t>(count(Dims(dims, dims + rank))));
-    if (dtype == QUERN_DTYPE_F32) std::memcpy(t.floats.data(), data, t.floats.size() * 4);
+    Table t{dtype, {}, {}, Dims(dims, dims + rank)};
+    t.bytes.resize(static_cast<size_t>(count(t.dims)) * width(dtype));
+    if (!t.bytes.empty()) std::memcpy(t.bytes.data(), data, t.bytes.size());
+    if (dtype == QUERN_DTYPE_F32) {
+      t.floats.resize(t.bytes.size() / 4);
+      if (!t.bytes.empty()) std::memcpy(t.floats.data(), data, t.bytes.size());
+    }
     (*static_cast<std::map<std::string, Table>*>(self))[text(name)] = t;
     return nullptr;
   };
@@ -373,6 +376,14 @@ Operand flowing(const std::string& role, const Dims& dims, const Quant& quant) {
   o.dtype = quant.is_signed ? QUERN_DTYPE_S8 : QUERN_DTYPE_U8;
   o.dims = dims;
   o.quant = quant;
+  return o;
+}
+Operand constant_s64(const std::vector<int64_t>& values) {
+  Operand o;
+  o.dtype = QUERN_DTYPE_S64;
+  o.dims = {static_cast<int64_t>(values.size())};
+  o.codes = values;
+  o.constant = true;
   return o;
 }
 Operand constant_f32(float value) {

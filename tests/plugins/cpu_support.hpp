@@ -60,7 +60,12 @@ struct Unit {
   }
 };
 
-struct Table { uint32_t dtype; std::vector<float> floats; };
+struct Table {
+  uint32_t dtype = QUERN_DTYPE_F32;
+  std::vector<float> floats;    // where it is f32
+  std::vector<uint8_t> bytes;   // as the plugin gave them
+  Dims dims;
+};
 
 struct Result {
   std::string error;             // "" when it ran
@@ -99,6 +104,7 @@ Quant u8(float scale, int64_t zero_point);
 Quant s8(float scale);
 Operand flowing(const std::string& role, const Dims& dims, const Quant& quant);
 Operand constant_f32(float value);
+Operand constant_s64(const std::vector<int64_t>& values);
 
 // Skips a test on a machine (or under a mask) without a profile, with the plugin's own words.
 #define REQUIRE_PROFILE(name)                                                                                        \

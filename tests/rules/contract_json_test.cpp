@@ -60,7 +60,13 @@ TEST(ContractJson, TheCompletenessList) {
     seen.insert(name);
   }
   EXPECT_EQ(seen, (std::set<std::string>{"average_pool_counted", "average_pool_valid", "border_dequantize", "border_quantize",
-                                         "concat_requantized", "cpu_dot", "tflite_add"}));
+                                         "concat_requantized", "cpu_dot", "function_table", "tflite_add"}));
+}
+
+// What a lut gives is known by its table: codes or floats may follow.
+TEST(ContractJson, ALutMayGiveFloats) {
+  EXPECT_NO_THROW(parse(R"({"form": "table", "post": [{"lut": "t"}, {"fadd32": 1.5}]})"));
+  EXPECT_NO_THROW(parse(R"({"form": "table", "post": [{"lut": "t"}, {"add": 1}]})"));
 }
 
 TEST(ContractJson, EveryStageAndOption) {

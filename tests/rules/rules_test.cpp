@@ -129,6 +129,18 @@ TEST(Rules, DefaultProfilesStandInOrderOfPreference) {
   EXPECT_EQ(parse_rules(text, "npu.json", "v1").profile, "v1");
 }
 
+TEST(Rules, PatternsThatLimit) {
+  std::string text = sample_rules_text;
+  const std::string from = "{\"name\": \"pair_act\", \"steps\": [{\"op\": [\"Add\", \"Mul\"]}, {\"op\": [\"Relu\", \"Clip\"]";
+  text.replace(text.find(from), from.size(), "{\"name\": \"pair_act\", \"output\": \"s8\", \"steps\": [{\"op\": [\"Add\", \"Mul\"]}, {\"op\": [\"PRelu\"], \"scalar\": true");
+  const Rules r = parse_rules(text, "npu.json");
+  EXPECT_EQ(r.fuse[1].output, std::vector<std::string>{"s8"});
+  EXPECT_TRUE(r.fuse[1].steps[1].scalar);
+  EXPECT_FALSE(r.fuse[0].steps[1].scalar);
+  EXPECT_THAT(error_after("\"name\": \"pair_act\"", "\"name\": \"pair_act\", \"output\": [\"u9\"]"), AllOf(HasSubstr("$.fuse[1].output"), HasSubstr("'u9'")));
+  EXPECT_THAT(error_after("\"other\": \"residual\"", "\"scalar\": true, \"other\": \"residual\""), HasSubstr("$.fuse[0].steps[1].scalar"));
+}
+
 TEST(Rules, ContradictionsAreErrors) {
   EXPECT_THAT(error_after("\"output\": [\"u8\", \"s8\", \"f32\"]", "\"output\": [\"u8\", \"u8\"]"), HasSubstr("'u8' stands twice"));
   EXPECT_THAT(error_after("\"output\": [\"u8\", \"s8\", \"f32\"]", "\"output\": [\"b32\"]"), HasSubstr("an output can't"));

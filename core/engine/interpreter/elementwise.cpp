@@ -80,6 +80,10 @@ class Elementwise2Kernel : public Kernel {
       case Combine::max: v.i = std::max(a.i, b.i); v.f = std::max(a.f, b.f); break;
       case Combine::min: v.i = std::min(a.i, b.i); v.f = std::min(a.f, b.f); break;
       case Combine::first: v = a; break;
+      case Combine::div:
+        if (!a.is_float) view_.fail("combine div divides floats");
+        v.f = a.f / b.f;
+        break;
     }
     return v;
   }

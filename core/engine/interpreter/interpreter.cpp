@@ -25,6 +25,7 @@ class InterpreterProvider : public Provider {
       case KernelForm::pool_max: prepared.kernel = interpreter::make_pool(view); break;
       case KernelForm::reduce: prepared.kernel = interpreter::make_reduce(view); break;
       case KernelForm::elementwise2: prepared.kernel = interpreter::make_elementwise2(view); break;
+      case KernelForm::resample: prepared.kernel = interpreter::make_resample(view); break;
       case KernelForm::move:
       case KernelForm::table: prepared.kernel = interpreter::make_move(view, request); break;
     }

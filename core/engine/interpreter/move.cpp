@@ -117,9 +117,10 @@ class MoveKernel : public Kernel {
       const UnitOperand& o = view_.unit->operands.at(static_cast<size_t>(in));
       ValueId id;
       if (o.constant) {
-        id = graph_->add_constant("c" + std::to_string(in), *o.constant);
-        slots_.push_back({-1, *o.constant});
-        specs.push_back({o.constant->type(), o.constant->dims(), Layout::row_major, graph_->value(id).constant.get()});
+        const Tensor held = main.op == "Pad" && node.inputs.size() == 2 ? pad_value(*o.constant) : *o.constant;
+        id = graph_->add_constant("c" + std::to_string(in), held);
+        slots_.push_back({-1, held});
+        specs.push_back({held.type(), held.dims(), Layout::row_major, graph_->value(id).constant.get()});
       } else {
         int source = -1;
         for (size_t k = 0; k < sources_.size(); ++k)
@@ -134,12 +135,30 @@ class MoveKernel : public Kernel {
       order.push_back(id);
       node.inputs.push_back(id);
     }
+    if (main.op == "Pad" && node.text("mode", "constant") == "constant" && (node.inputs.size() < 3 || node.inputs[2] == no_value)) {
+      const Tensor zero = pad_value(Tensor::scalar<float>(0));
+      const ValueId id = graph_->add_constant("zero", zero);
+      slots_.push_back({-1, zero});
+      specs.push_back({zero.type(), zero.dims(), Layout::row_major, graph_->value(id).constant.get()});
+      order.push_back(id);
+      if (node.inputs.size() < 3) node.inputs.resize(3, no_value);
+      node.inputs[2] = id;
+    }
     const ValueId out = graph_->add_value("out", carried_, view_.output_dims);
     node.outputs = {out};
     const NodeId id = graph_->add_node(node);
     KernelRequest inner{*graph_, {id}, specs, {{carried_, view_.output_dims, Layout::row_major, nullptr}}, order, {out}, 1};
     movement_ = own_float_provider()->prepare(inner);
     if (!movement_) view_.fail("the host has no data-movement kernel for " + main.op);
+  }
+
+  // What a Pad adds: its value in the numbers of the input, through the input's own stages.
+  Tensor pad_value(const Tensor& value) const {
+    const auto& params = sources_[0].operand->params;
+    if (!params || value.count() != 1) return value;
+    const Tensor code = quantize(value.reshaped({1}), *params);
+    const StageValue v = pre_[0].run({false, code.to_ints()[0], 0}, 0);
+    return v.is_float ? Tensor::scalar<float>(v.f) : Tensor::scalar<int64_t>(v.i);
   }
 
   UnitView view_;

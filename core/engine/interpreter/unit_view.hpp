@@ -72,6 +72,7 @@ std::unique_ptr<Kernel> make_product(const UnitView& view);  // the dot form who
 std::unique_ptr<Kernel> make_pool(const UnitView& view);
 std::unique_ptr<Kernel> make_elementwise2(const UnitView& view);
 std::unique_ptr<Kernel> make_move(const UnitView& view, const KernelRequest& request);
+std::unique_ptr<Kernel> make_resample(const UnitView& view);
 std::unique_ptr<Kernel> make_reduce(const UnitView& view);
 
 }  // namespace quern::interpreter

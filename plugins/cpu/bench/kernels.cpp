@@ -114,7 +114,7 @@ void row(benchmark::State& state, const std::string& what, const quern_cpu::Rows
   for (int t = 0; t < 9; ++t) taps.push_back(a.data() + t * n);
   double bytes = 0;
   for (auto _ : state) {
-    if (what == "add") rows.add_codes(a.data(), b.data(), out.data(), n, s, s, k), bytes = 3 * n;
+    if (what == "add") rows.pair_codes[0](a.data(), b.data(), out.data(), n, s, s, k), bytes = 3 * n;
     if (what == "map") rows.map_codes(a.data(), out.data(), n, s, k), bytes = 2 * n;
     if (what == "average_3x3") rows.average_codes(taps.data(), 9, out.data(), n, 9, s, k), bytes = 10 * n;
     if (what == "max_3x3") rows.largest(taps.data(), 9, out.data(), n, 0), bytes = 10 * n;

@@ -1,0 +1,209 @@
+#include "plugins/cpu/resample.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "plugins/cpu/derive.hpp"
+#include "plugins/cpu/select.hpp"
+#include "plugins/cpu/writer.hpp"
+
+namespace quern_cpu {
+namespace {
+
+const char* const coordinate_modes[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn"};
+
+// In f32, one operation after the other, as runtimes do: which side of a tie a place falls on depends on it.
+float coordinate(std::string_view mode, int64_t place, int64_t in, int64_t out, float scale) {
+  const auto x = static_cast<float>(place), n = static_cast<float>(in);
+  const float length = scale * n;
+  if (mode == "asymmetric") return x / scale;
+  if (mode == "align_corners") return length == 1.f || out == 1 ? 0.f : x * (n - 1) / (length - 1);
+  if (mode == "tf_half_pixel_for_nn") return (x + 0.5f) / scale;
+  if (mode == "pytorch_half_pixel" && out <= 1) return 0.f;
+  float v = (x + 0.5f) / scale - 0.5f;
+  if (mode == "half_pixel_symmetric") v = n / 2 * (1 - static_cast<float>(out) / length) + (x + 0.5f) / scale - 0.5f;
+  return v;
+}
+
+int64_t nearest(std::string_view mode, float x) {
+  const float below = std::floor(x), part = x - below;
+  if (mode == "floor") return static_cast<int64_t>(below);
+  if (mode == "ceil") return static_cast<int64_t>(std::ceil(x));
+  const bool up = mode == "round_prefer_ceil" ? part >= 0.5f : part > 0.5f;
+  return static_cast<int64_t>(below) + (up ? 1 : 0);
+}
+
+// The scale of each axis as the operator states it; 0: it follows from the sizes.
+std::vector<float> scales_of(const OpView& op, size_t rank) {
+  std::vector<float> scales(rank, 0.f);
+  const NodeView node = op.node(0);
+  if (node.inputs().size() < 3 || node.inputs()[2] == QUERN_ABSENT_INPUT) return scales;
+  const OperandView o = op.input_at(static_cast<size_t>(node.inputs()[2]));
+  if (!o.is_constant() || o.tensor().count() == 0) return scales;
+  const auto v = o.tensor().values<const float>();
+  Dims axes = node.integers("axes");
+  if (axes.empty()) for (size_t a = 0; a < rank; ++a) axes.push_back(static_cast<int64_t>(a));
+  if (v.size() != axes.size()) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": Resize has not one scale per axis");
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const int64_t a = axes[i] < 0 ? axes[i] + static_cast<int64_t>(rank) : axes[i];
+    if (a < 0 || a >= static_cast<int64_t>(rank)) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": an axis is outside of the rank");
+    scales[static_cast<size_t>(a)] = v[i];
+  }
+  return scales;
+}
+
+}  // namespace
+
+bool can_resample(const OpView& op, std::string& reason) {
+  const NodeView node = op.node(0);
+  const std::string_view mode = node.text("mode", "nearest"), where = node.text("coordinate_transformation_mode", "half_pixel");
+  for (size_t i = 0; i < op.inputs(); ++i)
+    if (op.input_at(i).role().empty() && !op.input_at(i).is_constant()) reason = "the sizes of Resize are not constants";
+  if (mode != "nearest" && mode != "linear") reason = "Resize of mode " + std::string(mode);
+  if (std::none_of(std::begin(coordinate_modes), std::end(coordinate_modes), [&](const char* m) { return where == m; }))
+    reason = "Resize with coordinates by " + std::string(where);
+  if (node.integer("antialias", 0) != 0 || node.integer("exclude_outside", 0) != 0) reason = "Resize with antialias or exclude_outside";
+  const Dims in = dims_of(op.input("input")), out = dims_of(op.output());
+  if (in.size() != out.size() || in.size() < 3 || in.size() > 4) reason = "Resize of a tensor that is no image";
+  for (size_t a = 1; reason.empty() && a < in.size(); ++a)
+    if (in[a] < 1 || out[a] < 1) reason = "the sizes of Resize are not known";
+  if (reason.empty() && in[1] != out[1]) reason = "Resize along the channels";
+  return reason.empty();
+}
+
+std::vector<Taps> resample_taps(const OpView& op, const Dims& in, const Dims& out) {
+  const NodeView node = op.node(0);
+  const std::string mode(node.text("mode", "nearest")), where(node.text("coordinate_transformation_mode", "half_pixel")),
+      rounding(node.text("nearest_mode", "round_prefer_floor"));
+  const auto scales = scales_of(op, in.size());
+  std::vector<Taps> all;
+  for (size_t a = 2; a < in.size(); ++a) {
+    const float scale = scales[a] > 0 ? scales[a] : static_cast<float>(out[a]) / static_cast<float>(in[a]);
+    Taps t;
+    t.axis = a;
+    t.taps = mode == "linear" ? 2 : 1;
+    const auto last = static_cast<float>(in[a] - 1);
+    for (int64_t o = 0; o < out[a]; ++o) {
+      const float x = coordinate(where, o, in[a], out[a], scale);
+      if (t.taps == 1) {
+        t.index.push_back(static_cast<int32_t>(std::min(std::max<int64_t>(nearest(rounding, x), 0), in[a] - 1)));
+        t.weight.push_back(1);
+        continue;
+      }
+      const float inside = x < 0 ? 0.f : x > last ? last : x;
+      const auto below = static_cast<int64_t>(inside);
+      // Rounded once; the other tap has the rest, so that a constant image stays what it is.
+      const auto second = static_cast<int32_t>(std::floor((inside - static_cast<float>(below)) * static_cast<float>(1 << weight_bits) + 0.5f));
+      t.index.push_back(static_cast<int32_t>(below));
+      t.index.push_back(static_cast<int32_t>(std::min(below + 1, in[a] - 1)));
+      t.weight.push_back((1 << weight_bits) - second);
+      t.weight.push_back(second);
+    }
+    all.push_back(std::move(t));
+  }
+  return all;
+}
+
+namespace {
+
+class ResampleKernel : public Kernel {
+ public:
+  ResampleKernel(const OpView& op, uint32_t threads) : Kernel(std::string("cpu.resample:") + rows().name), threads_(threads), floats_(writes_floats(op)), sink_(sink_of(op)) {
+    std::string reason;
+    if (op.input("input").is_constant()) reason = "the input is a constant";
+    if (!reason.empty() || !can_resample(op, reason)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": " + reason);
+    const Dims in = dims_of(op.input("input")), out = dims_of(op.output());
+    batch_ = in[0];
+    channels_ = in[1];
+    const bool one = in.size() == 3;
+    h_ = one ? Side{1, 1, 1, {0}, {1}} : side(op, 2, in, out);
+    w_ = side(op, in.size() - 1, in, out);
+    source_ = source_of(op, op.input("input"), op.table<float>("ratio")[0]);
+    // One tap of weight 1 between equal numbers is a copy.
+    copies_ = !floats_ && h_.taps == 1 && w_.taps == 1 && source_.ratio == 1 && !op.find_table("act_low") &&
+              same_codes(activation_quant(op, op.input("input")), activation_quant(op, op.output()));
+    for (int32_t weight : h_.weight) copies_ = copies_ && weight == 1;
+    for (int32_t weight : w_.weight) copies_ = copies_ && weight == 1;
+    if (copies_) name_ = "cpu.resample:copy";
+  }
+
+  std::vector<uint32_t> input_layouts() const override { return {QUERN_LAYOUT_CHANNELS_LAST}; }
+  uint32_t output_layout() const override { return QUERN_LAYOUT_CHANNELS_LAST; }
+
+  void execute(Context&, Span<const quern_tensor> inputs, const quern_tensor& output, void*) const override {
+    const auto* x = static_cast<const uint8_t*>(inputs[0].data);
+    for_pieces(batch_ * h_.out, batch_ * h_.out * w_.out * channels_ < 16384 ? 1 : threads_, [&](int64_t first, int64_t last) {
+      std::vector<const uint8_t*> taps(static_cast<size_t>(h_.taps * w_.taps));
+      std::vector<int32_t> weights(taps.size());
+      for (int64_t r = first; r < last; ++r) {
+        const int64_t oy = r % h_.out;
+        const uint8_t* image = x + r / h_.out * h_.in * w_.in * channels_;
+        if (copies_) {
+          auto* to = static_cast<uint8_t*>(output.data) + r * w_.out * channels_;
+          if (r > first && oy > 0 && h_.index[static_cast<size_t>(oy)] == h_.index[static_cast<size_t>(oy) - 1])
+            std::memcpy(to, to - w_.out * channels_, static_cast<size_t>(w_.out * channels_));
+          else
+            copy_row(image + h_.index[static_cast<size_t>(oy)] * w_.in * channels_, to);
+          continue;
+        }
+        for (int64_t ox = 0; ox < w_.out; ++ox) pixel(image, oy, ox, taps, weights, output.data, (r * w_.out + ox) * channels_);
+      }
+    });
+  }
+
+ private:
+  struct Side {
+    int64_t in = 1, out = 1, taps = 1;
+    std::vector<int32_t> index, weight;
+  };
+
+  Side side(const OpView& op, size_t axis, const Dims& in, const Dims& out) const {
+    Side s;
+    s.in = in[axis];
+    s.out = out[axis];
+    const auto index = op.table<int32_t>("taps_" + std::to_string(axis)), weight = op.table<int32_t>("weights_" + std::to_string(axis));
+    s.taps = static_cast<int64_t>(index.size()) / s.out;
+    if (s.taps < 1 || index.size() != weight.size() || s.taps * s.out != static_cast<int64_t>(index.size()))
+      throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": the tables of taps and weights do not fit the output");
+    for (int32_t i : index)
+      if (i < 0 || i >= s.in) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": a tap is outside of the input");
+    s.index.assign(index.begin(), index.end());
+    s.weight.assign(weight.begin(), weight.end());
+    return s;
+  }
+
+  void copy_row(const uint8_t* from, uint8_t* to) const {
+    const auto c = static_cast<size_t>(channels_);
+    for (int64_t ox = 0; ox < w_.out; ++ox) std::memcpy(to + ox * channels_, from + w_.index[static_cast<size_t>(ox)] * channels_, c);
+  }
+
+  void pixel(const uint8_t* image, int64_t oy, int64_t ox, std::vector<const uint8_t*>& taps, std::vector<int32_t>& weights, void* out, int64_t offset) const {
+    int64_t count = 0;
+    int32_t sum = 0;
+    for (int64_t i = 0; i < h_.taps; ++i)
+      for (int64_t k = 0; k < w_.taps; ++k) {
+        const auto y = static_cast<size_t>(oy * h_.taps + i), p = static_cast<size_t>(ox * w_.taps + k);
+        const int32_t weight = h_.weight[y] * w_.weight[p];
+        if (weight == 0) continue;
+        taps[static_cast<size_t>(count)] = image + (h_.index[y] * w_.in + w_.index[p]) * channels_;
+        weights[static_cast<size_t>(count++)] = weight;
+        sum += weight;
+      }
+    const int32_t zeros = sum * source_.zero_point;
+    if (floats_) rows().resample_floats(taps.data(), weights.data(), count, static_cast<float*>(out) + offset, channels_, zeros, source_, sink_);
+    else rows().resample_codes(taps.data(), weights.data(), count, static_cast<uint8_t*>(out) + offset, channels_, zeros, source_, sink_);
+  }
+
+  uint32_t threads_;
+  bool floats_, copies_ = false;
+  Sink sink_;
+  Source source_;
+  int64_t batch_ = 1, channels_ = 1;
+  Side h_, w_;
+};
+
+}  // namespace
+
+std::unique_ptr<Kernel> compile_resample(const OpView& op, uint32_t threads) { return std::make_unique<ResampleKernel>(op, threads); }
+
+}  // namespace quern_cpu
