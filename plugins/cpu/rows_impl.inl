@@ -35,8 +35,8 @@ void pair(const uint8_t* a, const uint8_t* b, T* out, int64_t n, const Source& s
   for (int64_t i = 0; i < n; i += V::width) {
     V::Float v;
     if constexpr (op == Pair::mul) {
-      // The product of two codes has 16 bits: exact.
-      v = V::mul(V::mul(va.whole(a + i), vb.whole(b + i)), va.ratio);
+      // Of integers: as floats 0 times something negative would be -0.
+      v = V::mul(V::to_float(V::mul(V::sub(V::load(a + i, va.flip), va.zero_point), V::sub(V::load(b + i, vb.flip), vb.zero_point))), va.ratio);
     } else if constexpr (op == Pair::div) {
       v = V::mul(V::div(va.whole(a + i), vb.whole(b + i)), va.ratio);
     } else {

@@ -113,9 +113,11 @@ TEST(CpuRows, PairsGiveTheSameBytes) {
           for (size_t i = 0; i < static_cast<size_t>(n); ++i) {
             const auto a = static_cast<float>(centred(s.x[i], s.a)), b = static_cast<float>(centred(y[i], s.b));
             const float pa = a * s.a.ratio, pb = b * s.b.ratio;
-            float v = op == 1 ? a * b : op == 2 ? a / b : op == 3 ? std::max(pa, pb) : std::min(pa, pb);
+            const auto product = static_cast<float>(centred(s.x[i], s.a) * centred(y[i], s.b));
+            float v = op == 1 ? product : op == 2 ? a / b : op == 3 ? std::max(pa, pb) : std::min(pa, pb);
             if (op < 3) v = v * s.a.ratio;
             ASSERT_EQ(codes[i], finish(v, s.sink)) << rows->name << " " << op << " " << kind << " " << n << " " << i;
+            if (op == 1) ASSERT_EQ(std::signbit(floats[i]), std::signbit(clamped(v, s.sink)));
             ASSERT_EQ(floats[i], clamped(v, s.sink)) << rows->name << " " << op << " " << kind << " " << n << " " << i;
           }
           ASSERT_EQ(codes[static_cast<size_t>(n)], 0xa5) << rows->name << ": wrote behind the row";
