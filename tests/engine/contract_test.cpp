@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "core/base/error.hpp"
 #include "core/base/files.hpp"
 
 #include "core/engine/provider.hpp"
@@ -196,6 +197,92 @@ TEST(contract, fused_table) {
     EXPECT_GT(ends, 0);
     EXPECT_LT(ends, 150);
   }
+}
+
+// Linear along one axis with 3 taps, nearest along the other, one axis as it is; then what must be refused.
+TEST(contract, resample) {
+  std::mt19937 random(12);
+  const std::vector<int32_t> taps_2{0, 1, 2, 1, 2, 3, 3, 3, 0, 2, 2, 2}, weights_2{5, -3, 9, 1, 4, 1, 0, 0, 7, 2, 2, 2};
+  const std::vector<int32_t> taps_3{1, 0, 0, 4, 3}, weights_3{1, 1, 2, 1, 3};
+  auto unit = std::make_shared<IntegerUnit>();
+  unit->contract = contract_file("resample");
+  UnitMember resize;
+  resize.op = "Resize";
+  resize.inputs = {0};
+  unit->members = {resize};
+  unit->operands = {flowing("input", DType::u8, tensor_params(false, 0.1f, 77))};
+  unit->output = flowing("output", DType::u8, tensor_params(false, 0.2f, 90));
+  unit->tables = {{"taps_2", Tensor::of<int32_t>({4, 3}, taps_2)}, {"weights_2", Tensor::of<int32_t>({4, 3}, weights_2)},
+                  {"taps_3", Tensor::of<int32_t>({5, 1}, taps_3)}, {"weights_3", Tensor::of<int32_t>({5, 1}, weights_3)},
+                  {"ratio", Tensor::scalar<float>(0.037f)}, {"output_zero_point", Tensor::scalar<float>(90)}};
+  const Tensor x = random_tensor<uint8_t>({2, 3, 4, 5}, random, 0, 255);
+  for (const bool last : {false, true}) {
+    const Tensor y = run_unit(unit, {x}, {2, 3, 4, 5}, last);
+    int64_t at = 0;
+    for (int64_t n = 0; n < 6; ++n)
+      for (size_t h = 0; h < 4; ++h)
+        for (size_t w = 0; w < 5; ++w, ++at) {
+          int64_t sum = 0;
+          for (size_t t = 0; t < 3; ++t)
+            sum += int64_t{weights_2[3 * h + t]} * weights_3[w] * (x.values<uint8_t>()[(n * 4 + taps_2[3 * h + t]) * 5 + taps_3[w]] - 77);
+          const float t = static_cast<float>(sum) * 0.037f + 90.f;
+          ASSERT_EQ(y.values<uint8_t>()[at], std::clamp<int64_t>(nearest_even(t), 0, 255));
+        }
+  }
+  const auto refused = [&](const char* name, Tensor table) {
+    auto other = std::make_shared<IntegerUnit>(*unit);
+    other->tables[name] = std::move(table);
+    EXPECT_THROW(run_unit(other, {x}, {2, 3, 4, 5}), Error) << name;
+  };
+  refused("taps_3", Tensor::of<int32_t>({5, 1}, std::vector<int32_t>{1, 0, 5, 4, 3}));         // beyond the input
+  refused("taps_3", Tensor::of<int32_t>({5}, taps_3));                                         // of another shape than the weights
+  refused("weights_2", Tensor::of<int32_t>({4, 3}, std::vector<int32_t>(12, 1 << 24)));        // leaves 32 bits
+  auto bare = std::make_shared<IntegerUnit>(*unit);
+  bare->tables.erase("taps_2");
+  EXPECT_THROW(run_unit(bare, {x}, {2, 3, 4, 5}), Error);
+  bare->tables.erase("weights_2");
+  EXPECT_THROW(run_unit(bare, {x}, {2, 3, 8, 5}), Error);  // no table, another size
+}
+
+// A Pad adds the code of its value, not the value itself.
+TEST(contract, pad_adds_codes) {
+  auto unit = std::make_shared<IntegerUnit>();
+  unit->contract = contract(R"({"form": "move"})");
+  UnitMember pad;
+  pad.op = "Pad";
+  pad.since_version = 13;
+  pad.inputs = {0, 1};
+  unit->members = {pad};
+  UnitOperand pads;
+  pads.value = "pads";
+  pads.dtype = DType::s64;
+  pads.constant = std::make_shared<const Tensor>(Tensor::of<int64_t>({2}, std::vector<int64_t>{1, 2}));
+  unit->operands = {flowing("input", DType::u8, tensor_params(false, 0.5f, 77)), pads};
+  unit->output = unit->operands[0];
+  unit->output.role = "output";
+  const Tensor x = Tensor::of<uint8_t>({2}, std::vector<uint8_t>{3, 4});
+  EXPECT_EQ(run_unit(unit, {x}, {5}).to_ints(), (std::vector<int64_t>{77, 3, 4, 77, 77}));
+  UnitOperand value;
+  value.value = "value";
+  value.constant = std::make_shared<const Tensor>(Tensor::scalar<float>(10.2f));
+  unit->operands.push_back(value);
+  unit->members[0].inputs = {0, 1, 2};
+  EXPECT_EQ(run_unit(unit, {x}, {5}).to_ints(), (std::vector<int64_t>{97, 3, 4, 97, 97}));
+}
+
+TEST(contract, combine_div) {
+  auto unit = std::make_shared<IntegerUnit>();
+  unit->contract = contract(R"({"form": "elementwise2", "combine": "div", "operands": {"a": [{"i2f32": {}}], "b": [{"i2f32": {}}]}})");
+  UnitMember div;
+  div.op = "Div";
+  div.inputs = {0, 1};
+  unit->members = {div};
+  unit->operands = {flowing("a", DType::u8, tensor_params(false, 1, 0)), flowing("b", DType::u8, tensor_params(false, 1, 0))};
+  unit->output = flowing("output", DType::f32, std::nullopt);
+  const Tensor a = Tensor::of<uint8_t>({3}, std::vector<uint8_t>{1, 255, 7}), b = Tensor::of<uint8_t>({3}, std::vector<uint8_t>{3, 7, 255});
+  EXPECT_EQ(run_unit(unit, {a, b}, {3}).to_floats(), (std::vector<float>{1.f / 3, 255.f / 7, 7.f / 255}));
+  unit->contract = contract(R"({"form": "elementwise2", "combine": "div"})");
+  EXPECT_THROW(run_unit(unit, {a, b}, {3}), Error);  // integers are not divided
 }
 
 TEST(contract, function_table) {

@@ -117,7 +117,9 @@ TEST(CpuRows, PairsGiveTheSameBytes) {
             float v = op == 1 ? product : op == 2 ? a / b : op == 3 ? std::max(pa, pb) : std::min(pa, pb);
             if (op < 3) v = v * s.a.ratio;
             ASSERT_EQ(codes[i], finish(v, s.sink)) << rows->name << " " << op << " " << kind << " " << n << " " << i;
-            if (op == 1) ASSERT_EQ(std::signbit(floats[i]), std::signbit(clamped(v, s.sink)));
+            if (op == 1) {
+              ASSERT_EQ(std::signbit(floats[i]), std::signbit(clamped(v, s.sink)));
+            }
             ASSERT_EQ(floats[i], clamped(v, s.sink)) << rows->name << " " << op << " " << kind << " " << n << " " << i;
           }
           ASSERT_EQ(codes[static_cast<size_t>(n)], 0xa5) << rows->name << ": wrote behind the row";

@@ -60,7 +60,7 @@ TEST(ContractJson, TheCompletenessList) {
     seen.insert(name);
   }
   EXPECT_EQ(seen, (std::set<std::string>{"average_pool_counted", "average_pool_valid", "border_dequantize", "border_quantize",
-                                         "concat_requantized", "cpu_dot", "function_table", "tflite_add"}));
+                                         "concat_requantized", "cpu_dot", "function_table", "resample", "tflite_add"}));
 }
 
 // What a lut gives is known by its table: codes or floats may follow.

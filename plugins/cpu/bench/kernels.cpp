@@ -112,9 +112,15 @@ void row(benchmark::State& state, const std::string& what, const quern_cpu::Rows
   const quern_cpu::Sink k{0, 99.f, 3, 0, 255};
   std::vector<const uint8_t*> taps;
   for (int t = 0; t < 9; ++t) taps.push_back(a.data() + t * n);
+  const int32_t weights[4] = {1 << 20, 1 << 20, 1 << 20, 1 << 20};
+  float floats[256] = {};
   double bytes = 0;
   for (auto _ : state) {
     if (what == "add") rows.pair_codes[0](a.data(), b.data(), out.data(), n, s, s, k), bytes = 3 * n;
+    if (what == "mul") rows.pair_codes[1](a.data(), b.data(), out.data(), n, s, s, k), bytes = 3 * n;
+    if (what == "table") rows.look_up_codes(a.data(), out.data(), n, b.data()), bytes = 2 * n;
+    if (what == "table_float") rows.look_up_floats(a.data(), reinterpret_cast<float*>(out.data()), n, floats), bytes = 5 * n;
+    if (what == "linear_2x2") rows.resample_codes(taps.data(), weights, 4, out.data(), n, 0, s, k), bytes = 5 * n;
     if (what == "map") rows.map_codes(a.data(), out.data(), n, s, k), bytes = 2 * n;
     if (what == "average_3x3") rows.average_codes(taps.data(), 9, out.data(), n, 9, s, k), bytes = 10 * n;
     if (what == "max_3x3") rows.largest(taps.data(), 9, out.data(), n, 0), bytes = 10 * n;
@@ -188,7 +194,7 @@ int main(int argc, char** argv) {
           ->Arg(1)
           ->MeasureProcessCPUTime();
   for (const quern_cpu::Rows* rows : {&quern_cpu::scalar_rows(), &quern_cpu::avx2_rows(), &quern_cpu::avx512_rows()})
-    for (const char* what : {"add", "map", "average_3x3", "max_3x3"})
+    for (const char* what : {"add", "mul", "table", "table_float", "linear_2x2", "map", "average_3x3", "max_3x3"})
       benchmark::RegisterBenchmark((std::string(what) + "_" + rows->name).c_str(), [what, rows](benchmark::State& state) { row(state, what, *rows); });
   for (bool to_last : {true, false})
     benchmark::RegisterBenchmark(to_last ? "to_channels_last_64_56" : "to_row_major_64_56", [to_last](benchmark::State& state) { turn(state, to_last); });
