@@ -86,7 +86,7 @@ class Damage(common.Case):
             "unknown stage": lambda i, n, u: contract(i)["post"].append({"teleport": {}}),
             "unknown rounding": lambda i, n, u: put(contract(i)["post"][-1]["f2i"], "round", "up"),
             "unknown form": lambda i, n, u: put(contract(i), "form", "magic"),
-            "unknown table": lambda i, n, u: contract(i)["post"].append({"fmul32": "nothing"}),
+            "unknown table": lambda i, n, u: contract(i)["post"].insert(0, {"fmul32": "nothing"}),
             "contract not there": lambda i, n, u: put(u, "contract", "dit"),
             "a loop": lambda i, n, u: put(first(n, "Unit"), "inputs", first(n, "Unit")["outputs"]),
             "an input nobody makes": lambda i, n, u: put(first(n, "Unit"), "inputs", ["nothing"]),
