@@ -132,7 +132,8 @@ class Qdq(common.Case):
             largest = np.abs(want).max()
             print(f"ignored {ignored}: ONNX Runtime on the written file is {np.abs(theirs - want).max() / largest:.2g} from the float file, {np.abs(theirs - ours).max() / largest:.2g} from ours")
             self.assertLessEqual(np.abs(theirs - want).max(), tolerance * largest)
-            self.assertLessEqual(np.abs(theirs - ours).max(), max(tolerance * largest * 0.25, 2e-6 * largest))
+            # A fused function looks up the nearest of 4,096 places: now and then the neighbour of the code that rounding gives.
+            self.assertLessEqual(np.abs(theirs - ours).max(), max(tolerance * largest * 0.4, 2e-6 * largest))
 
     def test_the_example(self):
         with np.load(os.path.join(common.EXAMPLE, "data.npz")) as data:
