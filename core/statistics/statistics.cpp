@@ -248,8 +248,11 @@ StatisticsSet StatisticsSet::deserialize(std::string_view bytes, const std::stri
   }
   for (uint64_t n = r.length(24); n > 0; --n) {
     const std::string value = r.text();
+    if (set.by_value_.count(value)) r.fail("names a tensor twice");
     const auto runs = r.array<int64_t>();
-    for (uint64_t k = r.length(20); k > 0; --k) {
+    uint64_t k = r.length(20);
+    if (k == 0) r.fail("has a tensor without statistics");
+    for (; k > 0; --k) {
       StatisticRequest request;
       request.value = value;
       if (!statistic_kind_from_name(r.text(), request.kind)) r.fail("has an unknown kind of statistic");

@@ -18,7 +18,10 @@ std::vector<Seed> seeds() {
     StatisticsSet set;
     for (int k = 0; k < 8; ++k)
       if (which == 8 || which == k)
-        for (int axis : {-1, 1}) set.request({"x", static_cast<StatisticKind>(k), axis, 0.99});
+        for (int axis : {-1, 1}) {
+          const auto kind = static_cast<StatisticKind>(k);
+          if (axis < 0 || kind != StatisticKind::histogram) set.request({"x", kind, axis, 0.99});
+        }
     std::vector<float> values(2 * 3 * 4);
     for (int sample : {0, 1, 5}) {
       for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(sample) - static_cast<float>(i) * 0.25f;

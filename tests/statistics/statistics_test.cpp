@@ -9,7 +9,9 @@
 #include <numeric>
 #include <random>
 
+#include "core/base/digest.hpp"
 #include "core/base/error.hpp"
+#include "core/statistics/collectors.hpp"
 
 namespace quern {
 namespace {
@@ -245,6 +247,35 @@ TEST(Statistics, DamagedFilesAreRefused) {
     bad[random() % bad.size()] ^= static_cast<char>(1 + random() % 255);
     ASSERT_NE(refuse(bad), "no error");
   }
+}
+
+// With lengths and digest as they should be, so that nothing but the content is wrong.
+TEST(Statistics, FilesWithContentThatNobodyWrites) {
+  const auto refuse = [](std::initializer_list<std::pair<const char*, int>> tensors) {
+    Writer content;
+    content.put<uint64_t>(0);  // no provenance
+    content.put<uint64_t>(tensors.size());
+    for (const auto& [name, count] : tensors) {
+      content.text(name);
+      content.array(std::vector<int64_t>{0, 2});
+      content.put<uint64_t>(static_cast<uint64_t>(count));
+      if (count == 0) continue;
+      StatisticsSet one;
+      one.request({name, Kind::min_max});
+      content.text("min_max");
+      content.put<int32_t>(-1);
+      content.put<double>(0);
+      make_statistic(one.requests()[0])->save(content);
+    }
+    Writer file;
+    file.put<uint32_t>(1);
+    file.text(content.bytes());
+    const std::string body = "QUERNST\n" + file.bytes();
+    return error_of([&] { StatisticsSet::deserialize(body + sha256(std::string_view(body)), "stats.bin"); });
+  };
+  EXPECT_EQ(refuse({{"x", 1}, {"y", 1}}), "no error");
+  EXPECT_THAT(refuse({{"x", 1}, {"y", 0}}), HasSubstr("a tensor without statistics"));
+  EXPECT_THAT(refuse({{"x", 1}, {"x", 1}}), HasSubstr("names a tensor twice"));
 }
 
 TEST(SampleIds, RunsAreJoined) {
