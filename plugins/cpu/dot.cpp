@@ -98,20 +98,19 @@ Dot::~Dot() = default;
 
 Dot::Dot(const DotSpec& spec, Engine engine) : spec_(spec) {
   if (engine == Engine::onednn) {
-    use_onednn();
+    make_primitives([this] { use_onednn(); });
   } else if (engine == Engine::own || own_is_better(spec)) {
     own_ = std::make_unique<OwnDot>(spec, spec.isa);
     implementation_ = own_->name();
   } else if ((depthwise_ = Depthwise::make(spec))) {
     implementation_ = "depthwise:avx512_vnni";
   } else {
-    use_onednn();
+    make_primitives([this] { use_onednn(); });
   }
   spec_.weights = nullptr;
 }
 
 void Dot::use_onednn() {
-  require_memory();
   const ThreadScope threads(spec_.threads);
   Attempt best = attempt(1);
   if (spec_.groups > 1 && (best.merge == 0 || is_slow(best.implementation))) {
