@@ -98,7 +98,8 @@ std::optional<Attribute> attribute_default(const std::string& op, const std::str
       {{"Flatten", "axis"}, int64_t{1}}, {{"Gather", "axis"}, int64_t{0}}, {{"Split", "axis"}, int64_t{0}},
       {{"LeakyRelu", "alpha"}, 0.01f}, {{"Elu", "alpha"}, 1.0f}, {{"HardSigmoid", "alpha"}, 0.2f},
       {{"HardSigmoid", "beta"}, 0.5f}, {{"Gelu", "approximate"}, std::string("none")}, {{"Swish", "alpha"}, 1.0f}, {{"Pad", "mode"}, std::string("constant")},
-      {{"Resize", "mode"}, std::string("nearest")}, {{"Reshape", "allowzero"}, int64_t{0}},
+      {{"Resize", "mode"}, std::string("nearest")}, {{"Resize", "antialias"}, int64_t{0}}, {{"Resize", "exclude_outside"}, int64_t{0}},
+      {{"Upsample", "mode"}, std::string("nearest")}, {{"Reshape", "allowzero"}, int64_t{0}},
       {{"DepthToSpace", "mode"}, std::string("DCR")}, {{"Softmax", "axis"}, int64_t{-1}}};
   if (auto it = others.find({op, attribute}); it != others.end()) return it->second;
   if (op.rfind("Reduce", 0) == 0 && attribute == "keepdims") return Attribute(int64_t{1});

@@ -309,6 +309,10 @@ TEST(Match, DefaultsAndKernelOfWeight) {
   EXPECT_TRUE(holds("depthwise", "group", in({int64_t{1}, std::string("depthwise")})));
   EXPECT_FALSE(holds("plain", "group", in({std::string("depthwise")})));
   EXPECT_FALSE(holds("plain", "unheard_of", in({int64_t{1}})));
+  // Files of opset 11 and 13 can't state `antialias` at all.
+  b.op("Resize", "twice", {x, no_value, b.constant("scales", {4})});
+  for (const char* name : {"antialias", "exclude_outside"}) EXPECT_TRUE(holds("twice", name, in({int64_t{0}}))) << name;
+  EXPECT_TRUE(holds("twice", "mode", in({std::string("nearest")})));
 }
 
 TEST(Match, Roles) {
