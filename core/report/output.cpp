@@ -1,3 +1,6 @@
+#include <chrono>
+#include <thread>
+
 #include "core/base/error.hpp"
 #include "core/onnx/onnx.hpp"
 #include "core/report/report.hpp"
@@ -6,14 +9,25 @@ namespace quern {
 
 namespace {
 
-// A result of ours is replaced; a file of somebody's that only has the name of one is not.
-void refuse_to_overwrite(const fs::path& folder) {
+// The name of what is no result of ours but would be replaced by one; null: nothing.
+const char* foreign(const fs::path& folder) {
   std::error_code error;
-  if (fs::exists(folder / "package" / "index.json", error)) return;
+  if (fs::exists(folder / "package" / "index.json", error)) return nullptr;
   for (const char* name : {"effective.yaml", "model.onnx", "model.ort.onnx", "model.openvino.onnx", "package", "report.json"})
-    if (fs::exists(fs::symlink_status(folder / name, error)))
+    if (fs::exists(fs::symlink_status(folder / name, error))) return name;
+  return nullptr;
+}
+
+// A result of ours is replaced; a file of somebody's that only has the name of one is not. Another process may be moving its
+// results into the folder at this moment, which takes milliseconds: so a second look, and more, before a refusal.
+void refuse_to_overwrite(const fs::path& folder) {
+  constexpr int looks = 10;
+  for (int look = 1; const char* name = foreign(folder); ++look) {
+    if (look == looks)
       throw Error(ErrorCode::io, std::string("holds '") + name + "', which is no result of Quern and would be replaced").at_file(folder.string())
           .hint("give another folder with -o, or move that file away");
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
 }
 
 }  // namespace
