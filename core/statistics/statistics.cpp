@@ -266,7 +266,8 @@ StatisticsSet StatisticsSet::deserialize(std::string_view bytes, const std::stri
     Entry& e = set.entry(value);
     if (runs.size() % 2) r.fail("has damaged sample numbers");
     for (size_t i = 0; i < runs.size(); i += 2) {
-      if (runs[i] > runs[i + 1] || (i > 0 && runs[i] <= runs[i - 1])) r.fail("has damaged sample numbers");
+      // Up to 2^62, so that they can be counted.
+      if (runs[i] < 0 || runs[i] > runs[i + 1] || runs[i + 1] >> 62 || (i > 0 && runs[i] <= runs[i - 1])) r.fail("has damaged sample numbers");
     }
     e.samples.set_runs(runs);
   }

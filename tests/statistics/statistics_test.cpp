@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <random>
 
@@ -251,13 +252,13 @@ TEST(Statistics, DamagedFilesAreRefused) {
 
 // With lengths and digest as they should be, so that nothing but the content is wrong.
 TEST(Statistics, FilesWithContentThatNobodyWrites) {
-  const auto refuse = [](std::initializer_list<std::pair<const char*, int>> tensors) {
+  const auto refuse = [](std::initializer_list<std::pair<const char*, int>> tensors, const std::vector<int64_t>& samples = {0, 2}) {
     Writer content;
     content.put<uint64_t>(0);  // no provenance
     content.put<uint64_t>(tensors.size());
     for (const auto& [name, count] : tensors) {
       content.text(name);
-      content.array(std::vector<int64_t>{0, 2});
+      content.array(samples);
       content.put<uint64_t>(static_cast<uint64_t>(count));
       if (count == 0) continue;
       StatisticsSet one;
@@ -276,6 +277,9 @@ TEST(Statistics, FilesWithContentThatNobodyWrites) {
   EXPECT_EQ(refuse({{"x", 1}, {"y", 1}}), "no error");
   EXPECT_THAT(refuse({{"x", 1}, {"y", 0}}), HasSubstr("a tensor without statistics"));
   EXPECT_THAT(refuse({{"x", 1}, {"x", 1}}), HasSubstr("names a tensor twice"));
+  constexpr int64_t most = std::numeric_limits<int64_t>::max(), least = std::numeric_limits<int64_t>::min();
+  for (const auto& samples : std::vector<std::vector<int64_t>>{{least, 0}, {0, most}, {most, most}, {-1, -1}, {2, 1}, {0, 2, 2, 3}, {0}})
+    EXPECT_THAT(refuse({{"x", 1}}, samples), HasSubstr("sample numbers"));
 }
 
 TEST(SampleIds, RunsAreJoined) {
