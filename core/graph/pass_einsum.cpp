@@ -220,6 +220,7 @@ bool rewrite(Graph& graph, NodeId id) {
   if (!is_ai(node, "Einsum") || node.payload) return false;
   std::vector<int64_t> ranks;
   for (ValueId v : node.inputs) {
+    if (v == no_value) return false;  // left out: an error where it is run
     const Value& value = graph.value(v);
     if (!value.shape || (value.dtype != DType::f32 && value.dtype != DType::f64)) return false;
     ranks.push_back(static_cast<int64_t>(value.shape->size()));

@@ -183,6 +183,12 @@ TEST(Einsum, AConstantBecomesTheSecondOperand) {
   EXPECT_TRUE(g.value(n.inputs[1]).is_constant());
 }
 
+TEST(Einsum, AnInputThatIsLeftOut) {
+  Graph g = graph_of({"ij,jk->ik", {{3, 4}, {4, 5}}, ""}, DType::f32);
+  g.node(g.order()[0]).inputs[0] = no_value;
+  EXPECT_EQ(expand_einsums(g), 0);
+}
+
 TEST(Einsum, EquationsThatCanNotBe) {
   const auto error = [](const std::string& equation, std::vector<Dims> dims) {
     try {
