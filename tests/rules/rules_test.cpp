@@ -219,6 +219,20 @@ TEST(Rules, RulesOfTheCpuTargetAreLegal) {
   for (const auto& p : first.profiles) EXPECT_EQ(parse_rules(text, path.string(), p.name).profile, p.name);
 }
 
+// Attributes that a Resize has only since later versions need not be stated.
+TEST(Rules, ResizeMatchesTheCpuTargetAsExportersWriteIt) {
+  const char* source = std::getenv("QUERN_SOURCE_DIR");
+  if (!source) GTEST_SKIP() << "QUERN_SOURCE_DIR is not set";
+  const fs::path path = fs::path(source) / "plugins/cpu/rules.json";
+  const Rules rules = parse_rules(read_text(path), path.string());
+  for (const auto& [mode, matches] : {std::pair{"nearest", true}, {"linear", true}, {"cubic", false}}) {
+    test::Builder b;
+    const ValueId y = b.op("Resize", "r", {b.input("x"), no_value, b.constant("scales", {4})}, {{"mode", std::string(mode)}});
+    std::string why;
+    EXPECT_EQ(match_op(rules, b.g, b.g.node(b.g.value(y).producer), &why) != nullptr, matches) << mode << ": " << why;
+  }
+}
+
 TEST(Rules, TheExampleOfThePageIsLegal) {
   const char* source = std::getenv("QUERN_SOURCE_DIR");
   if (!source) GTEST_SKIP() << "QUERN_SOURCE_DIR is not set";
