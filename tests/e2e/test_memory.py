@@ -53,11 +53,12 @@ class Memory(common.Case):
             self.skipTest("sanitizers keep memory of their own")
         weights = self.network()
         # Bias correction takes as many samples in both, or it would be that difference what is measured: by default it takes 32.
-        # Of two runs the smaller: what the kernel maps of libraries around a page differs from run to run.
+        # Of two runs the smaller, and 2 MB of grace: what the kernel maps of libraries around a page differs by that much from run to run on
+        # a busy machine (25 MB of the peak are such pages). 270 samples more, kept, would be 13 MB.
         few, many = (min(self.peak(n) for _ in range(2)) for n in (30, 300))
         limit = 60e6 + 2.5 * weights
         print(f"peak: {few / 1e6:.1f} MB for 30 samples, {many / 1e6:.1f} MB for 300; {weights / 1e6:.2f} MB of weights, so {limit / 1e6:.0f} MB may be taken")
-        self.assertLessEqual(abs(many - few), 0.05 * few)
+        self.assertLessEqual(abs(many - few), 0.05 * few + 2e6)
         self.assertLessEqual(many, limit)
 
 
