@@ -19,7 +19,7 @@ namespace quern {
 
 using Dims = std::vector<int64_t>;  // -1: not known yet (a symbolic dimension)
 
-// Product of dims, 1 for rank 0. Throws Error(model) on overflow of 2^62 or a negative dimension.
+// Product of dims, 1 for rank 0. Throws Error(model) on overflow of 2^44 or a negative dimension.
 int64_t element_count(std::span<const int64_t> dims);
 std::string to_string(std::span<const int64_t> dims);  // "[1,3,96,96]", "?" for -1
 Dims row_major_strides(std::span<const int64_t> dims);
