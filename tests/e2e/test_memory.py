@@ -53,12 +53,12 @@ class Memory(common.Case):
             self.skipTest("sanitizers keep memory of their own")
         weights = self.network()
         # Bias correction takes as many samples in both, or it would be that difference what is measured: by default it takes 32.
-        # Of two runs the smaller, and 2 MB of grace: what the kernel maps of libraries around a page differs by that much from run to run on
-        # a busy machine (25 MB of the peak are such pages). 270 samples more, kept, would be 13 MB.
+        # Of two runs the smaller, and some MB of grace: 25 MB of the peak are pages of libraries, and how many of them the kernel maps
+        # differs from run to run, by 6 MB once beside other tests. 270 samples more, kept, would be 13 MB; bench/memory.py measures closer.
         few, many = (min(self.peak(n) for _ in range(2)) for n in (30, 300))
         limit = 60e6 + 2.5 * weights
         print(f"peak: {few / 1e6:.1f} MB for 30 samples, {many / 1e6:.1f} MB for 300; {weights / 1e6:.2f} MB of weights, so {limit / 1e6:.0f} MB may be taken")
-        self.assertLessEqual(abs(many - few), 0.05 * few + 2e6)
+        self.assertLessEqual(abs(many - few), 0.05 * few + 6e6)
         self.assertLessEqual(many, limit)
 
 
