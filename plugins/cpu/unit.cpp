@@ -83,6 +83,17 @@ double output_scale(const OpView& op) {
   return activation_quant(op, out).scale();
 }
 
+namespace {
+
+// An axis of a window, its padding still to come.
+Axis window_axis(const std::string& where, int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t dilation) {
+  if (in < 1 || out < 1 || kernel < 1 || stride < 1 || dilation < 1)
+    throw Failure(QUERN_INVALID_ARGUMENT, where + ": a size of the window is not positive");
+  return {.in = in, .out = out, .kernel = kernel, .stride = stride, .dilation = dilation};
+}
+
+}  // namespace
+
 std::array<Axis, 2> axes_of(const OpView& op, const Dims& in, const Dims& out, const Dims& kernel, bool exact) {
   const std::string where(op.name());
   const NodeView node = op.node(0);
@@ -97,13 +108,7 @@ std::array<Axis, 2> axes_of(const OpView& op, const Dims& in, const Dims& out, c
   std::array<Axis, 2> axes;
   for (size_t i = 0; i < n; ++i) {
     Axis& a = axes[2 - n + i];
-    a.in = in[2 + i];
-    a.out = out[2 + i];
-    a.kernel = kernel[i];
-    a.stride = stride[i];
-    a.dilation = dilation[i];
-    if (a.in < 1 || a.out < 1 || a.kernel < 1 || a.stride < 1 || a.dilation < 1)
-      throw Failure(QUERN_INVALID_ARGUMENT, where + ": a size of the window is not positive");
+    a = window_axis(where, in[2 + i], out[2 + i], kernel[i], stride[i], dilation[i]);
     if (mode == "SAME_UPPER" || mode == "SAME_LOWER") {
       const int64_t total = std::max<int64_t>(0, (a.out - 1) * a.stride + a.reach() - a.in);
       a.pad_begin = mode == "SAME_UPPER" ? total / 2 : total - total / 2;
@@ -135,15 +140,10 @@ std::array<Axis, 2> transposed_axes_of(const OpView& op, const Dims& in, const D
   std::array<Axis, 2> axes;
   for (size_t i = 0; i < n; ++i) {
     Axis& a = axes[2 - n + i];
-    a.in = in[2 + i];
-    a.out = out[2 + i];
-    a.kernel = kernel[i];
-    a.stride = stride[i];
-    a.dilation = dilation[i];
+    a = window_axis(where, in[2 + i], out[2 + i], kernel[i], stride[i], dilation[i]);
     a.pad_begin = pads[i];
     a.pad_end = pads[n + i];
-    if (a.in < 1 || a.out < 1 || a.kernel < 1 || a.stride < 1 || a.dilation < 1 || extra[i] < 0)
-      throw Failure(QUERN_INVALID_ARGUMENT, where + ": a size of the window is not positive");
+    if (extra[i] < 0) throw Failure(QUERN_INVALID_ARGUMENT, where + ": a size of the window is not positive");
     if (a.pad_begin < 0 || a.pad_end < 0) throw Failure(QUERN_UNIMPLEMENTED, where + ": negative padding");
     const int64_t full = a.stride * (a.in - 1) + extra[i] + a.reach();
     if (!sized && a.out != full - a.pad_begin - a.pad_end)
