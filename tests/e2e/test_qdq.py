@@ -11,6 +11,7 @@ except ImportError as e:
     onnx, missing = None, str(e)
 
 import common
+import runtimes
 
 
 @unittest.skipIf(onnx is None, "this Python lacks onnx or onnxruntime")
@@ -52,10 +53,7 @@ class Qdq(common.Case):
         self.assertEqual(big, [], "weights are still stored as float")
         share = os.path.getsize(file) / os.path.getsize(float_file)
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        session = runtimes.ort_session(file)
         theirs = np.concatenate([session.run(None, {name: row[None]})[0] for row in x]).reshape(len(x), -1)
         (ours,) = self.outputs(out, x, "integer", name).values()
         ours = ours.reshape(len(x), -1)
@@ -109,7 +107,7 @@ class Qdq(common.Case):
 
     def test_recognised_operators_are_written_out(self):
         path, x = self.written_in_pieces()
-        run = lambda file: onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        run = lambda file: runtimes.ort_session(file).run(None, {"x": x})[0]
         want = run(path)
         for ignored, tolerance in (("[MatMul, Add]", 2e-6), ("[]", 0.2)):
             write_to, config = self.at("out" + str(tolerance)), self.at("config.yaml")
