@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "plugins/cpu/unit.hpp"
+#include "plugins/cpu/kernel.hpp"
 
 namespace quern_cpu {
 namespace {

@@ -21,7 +21,7 @@
 
 #include "plugins/cpu/isa.hpp"
 #include "plugins/cpu/onednn.hpp"
-#include "plugins/cpu/unit.hpp"
+#include "plugins/cpu/kernel.hpp"
 
 namespace quern_cpu {
 

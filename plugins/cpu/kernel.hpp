@@ -6,17 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "plugins/common/unit.hpp"
 #include "plugins/cpu/isa.hpp"
-#include "quern/plugin.hpp"
 
 namespace quern_cpu {
 
-using quern_sdk::Failure;
-using quern_sdk::NodeView;
-using quern_sdk::OperandView;
-using quern_sdk::OpView;
-using quern_sdk::QuantView;
-using quern_sdk::Span;
+using namespace quern_common;  // units as every target reads them
 
 struct Context {
   virtual ~Context() = default;

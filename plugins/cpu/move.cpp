@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "plugins/cpu/derive.hpp"
+#include "plugins/common/derive.hpp"
 #include "plugins/cpu/strided.hpp"
 #include "plugins/cpu/turn.hpp"
 #include "plugins/cpu/writer.hpp"

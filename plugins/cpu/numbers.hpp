@@ -1,7 +1,7 @@
 // From a unit's operands and tables to what the row kernels take.
 #pragma once
+#include "plugins/cpu/kernel.hpp"
 #include "plugins/cpu/rows.hpp"
-#include "plugins/cpu/unit.hpp"
 
 namespace quern_cpu {
 
@@ -27,15 +27,6 @@ inline Sink sink_of(const OpView& op) {
   s.qmax = static_cast<float>(q.qmax());
   return s;
 }
-
-inline bool writes_floats(const OpView& op) {
-  const uint32_t t = op.output().dtype();
-  if (t != QUERN_DTYPE_F32 && !is_code(t)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": outputs are u8, s8 or f32");
-  return t == QUERN_DTYPE_F32;
-}
-
-// The fused table activation of a unit: its entries as codes, or the bits of floats; empty where there is none.
-std::vector<int32_t> activation_table(const OpView& op);
 
 // A constant operand's codes in row-major order, with the 64 readable bytes behind them that the kernels want.
 inline std::vector<uint8_t> codes_of(const OperandView& operand) {

@@ -1,6 +1,6 @@
 // The target "cpu". Profiles: vnni, avx512, avx2, sse41, with the same rules and the same bytes. Rules and arithmetic: rules.json, docs/targets/cpu.md.
 #include "plugins/cpu/cost.hpp"
-#include "plugins/cpu/derive.hpp"
+#include "plugins/common/derive.hpp"
 #include "plugins/cpu/kernel.hpp"
 #include "plugins/cpu/self_check.hpp"
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "plugins/cpu/dot_tile.hpp"
-#include "plugins/cpu/unit.hpp"
+#include "plugins/cpu/kernel.hpp"
 
 namespace quern_cpu {
 

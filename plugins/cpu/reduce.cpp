@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "plugins/cpu/numbers.hpp"
-#include "plugins/cpu/select.hpp"
+#include "plugins/common/select.hpp"
 #include "plugins/cpu/strided.hpp"
 
 namespace quern_cpu {

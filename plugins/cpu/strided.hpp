@@ -8,24 +8,10 @@
 #include <algorithm>
 #include <array>
 
-#include "plugins/cpu/unit.hpp"
+#include "plugins/common/walk.hpp"
+#include "plugins/cpu/kernel.hpp"
 
 namespace quern_cpu {
-
-inline constexpr size_t most_operands = 2;
-
-// Dims and strides put into the order of the output's memory, with axes joined where every tensor allows it.
-struct Walk {
-  Dims dims, out;               // outermost first; never empty
-  std::array<Dims, most_operands> in;
-  size_t operands = 0;
-};
-Walk make_walk(const Dims& dims, const Dims& out, const std::vector<Dims>& in);
-
-// Strides of `t` as seen from dims it is broadcast to (0 along broadcast axes). Failure where it does not fit.
-Dims broadcast_strides(const quern_tensor& t, const Dims& to);
-Dims row_major_strides(const Dims& dims);
-bool is_row_major(const quern_tensor& t);
 
 template <class F>
 void for_rows(const Dims& dims, const Dims& out, const std::vector<Dims>& in, uint32_t threads, F&& row) {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "plugins/cpu/derive.hpp"
+#include "plugins/common/derive.hpp"
 #include "plugins/cpu/numbers.hpp"
 #include "plugins/cpu/strided.hpp"
 

@@ -12,7 +12,7 @@
 #pragma once
 #include "plugins/cpu/kernel.hpp"
 
-namespace quern_cpu {
+namespace quern_common {
 
 void derive(const OpView& op, quern_sdk::TableSink& tables);
 
@@ -22,4 +22,4 @@ bool supports(const OpView& op, std::string& reason);
 // Output channels of a Conv, Gemm or MatMul by its weight, and the axis of the weight they lie on.
 int64_t output_channels(const OpView& op, int* axis = nullptr);
 
-}  // namespace quern_cpu
+}  // namespace quern_common

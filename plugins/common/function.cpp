@@ -1,11 +1,11 @@
-#include "plugins/cpu/function.hpp"
+#include "plugins/common/function.hpp"
 
 #include <cmath>
 #include <limits>
 
 #include "quern/portable_math.hpp"
 
-namespace quern_cpu {
+namespace quern_common {
 
 namespace portable = quern_sdk::portable;
 using Kind = Function::Kind;
@@ -170,4 +170,4 @@ Domain domain_of(const OpView& op, const Function& f, const Coder* coder) {
   return d;
 }
 
-}  // namespace quern_cpu
+}  // namespace quern_common

@@ -5,9 +5,9 @@
 #pragma once
 #include <optional>
 
-#include "plugins/cpu/unit.hpp"
+#include "plugins/common/unit.hpp"
 
-namespace quern_cpu {
+namespace quern_common {
 
 struct Run {
   int64_t out = 0, count = 0, in = 0, step = 1;
@@ -31,4 +31,4 @@ bool can_select(const OpView& op, std::string& reason);
 // Input `slot` of the first member as integers; none: absent. Failure unless it is a constant.
 std::optional<std::vector<int64_t>> integers_at(const OpView& op, size_t slot);
 
-}  // namespace quern_cpu
+}  // namespace quern_common

@@ -7,9 +7,9 @@
 // The tables taps_A and weights_A (A: an axis of the input) say, per place of the output, which places and how much of each. nearest
 // has one tap of weight 1.
 #pragma once
-#include "plugins/cpu/unit.hpp"
+#include "plugins/common/unit.hpp"
 
-namespace quern_cpu {
+namespace quern_common {
 
 inline constexpr int weight_bits = 11;
 
@@ -23,4 +23,4 @@ struct Taps {
 std::vector<Taps> resample_taps(const OpView& op, const Dims& in, const Dims& out);
 bool can_resample(const OpView& op, std::string& reason);
 
-}  // namespace quern_cpu
+}  // namespace quern_common

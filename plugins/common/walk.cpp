@@ -1,8 +1,8 @@
-#include "plugins/cpu/strided.hpp"
+#include "plugins/common/walk.hpp"
 
-#include <numeric>
+#include <algorithm>
 
-namespace quern_cpu {
+namespace quern_common {
 
 Walk make_walk(const Dims& dims, const Dims& out, const std::vector<Dims>& in) {
   std::vector<size_t> order;
@@ -59,4 +59,4 @@ bool is_row_major(const quern_tensor& t) {
   return true;
 }
 
-}  // namespace quern_cpu
+}  // namespace quern_common

@@ -5,9 +5,9 @@
 #pragma once
 #include <optional>
 
-#include "plugins/cpu/unit.hpp"
+#include "plugins/common/unit.hpp"
 
-namespace quern_cpu {
+namespace quern_common {
 
 class Function {
  public:
@@ -42,4 +42,4 @@ struct Domain { double low = -1, step = 1; };
 // where the function is within 2^-14 of its limits. Failure where there is no such place.
 Domain domain_of(const OpView& op, const Function& f, const Coder* coder);
 
-}  // namespace quern_cpu
+}  // namespace quern_common

@@ -1,9 +1,10 @@
-#include "plugins/cpu/unit.hpp"
+#include "plugins/common/unit.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
-namespace quern_cpu {
+namespace quern_common {
 
 Dims dims_of(const OperandView& operand) {
   const auto d = operand.tensor().dims();
@@ -83,6 +84,37 @@ double output_scale(const OpView& op) {
   return activation_quant(op, out).scale();
 }
 
+bool writes_floats(const OpView& op) {
+  const uint32_t t = op.output().dtype();
+  if (t != QUERN_DTYPE_F32 && !is_code(t)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": outputs are u8, s8 or f32");
+  return t == QUERN_DTYPE_F32;
+}
+
+std::vector<int32_t> activation_table(const OpView& op) {
+  const quern_tensor* t = op.find_table("act_table");
+  if (!t) return {};
+  std::vector<int32_t> out;
+  const quern_sdk::TensorView view(*t);
+  const auto take = [&](auto values) {
+    for (const auto v : values) out.push_back(static_cast<int32_t>(v));
+  };
+  switch (t->dtype) {
+    case QUERN_DTYPE_U8: take(view.values<const uint8_t>()); break;
+    case QUERN_DTYPE_S8: take(view.values<const int8_t>()); break;
+    case QUERN_DTYPE_S32: take(view.values<const int32_t>()); break;
+    case QUERN_DTYPE_F32: {
+      const auto values = view.values<const float>();
+      out.resize(values.size());
+      std::memcpy(out.data(), values.data(), values.size() * 4);
+      break;
+    }
+    default: throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": table act_table has an unexpected type");
+  }
+  if (out.empty() || out.size() > 65536 || (t->dtype == QUERN_DTYPE_F32) != writes_floats(op))
+    throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": table act_table does not fit the output");
+  return out;
+}
+
 namespace {
 
 // An axis of a window, its padding still to come.
@@ -152,4 +184,4 @@ std::array<Axis, 2> transposed_axes_of(const OpView& op, const Dims& in, const D
   return axes;
 }
 
-}  // namespace quern_cpu
+}  // namespace quern_common

@@ -2,10 +2,19 @@
 #pragma once
 #include <array>
 #include <cfloat>
+#include <string>
+#include <vector>
 
-#include "plugins/cpu/kernel.hpp"
+#include "quern/plugin.hpp"
 
-namespace quern_cpu {
+namespace quern_common {
+
+using quern_sdk::Failure;
+using quern_sdk::NodeView;
+using quern_sdk::OperandView;
+using quern_sdk::OpView;
+using quern_sdk::QuantView;
+using quern_sdk::Span;
 
 using Dims = std::vector<int64_t>;
 
@@ -25,6 +34,9 @@ bool same_codes(const QuantView& a, const QuantView& b);  // equal numbers mean 
 QuantView activation_quant(const OpView& op, const OperandView& operand);
 // Scale of the output in real units: 1 for a unit that writes floats.
 double output_scale(const OpView& op);
+bool writes_floats(const OpView& op);           // Failure unless the output is u8, s8 or f32
+// The fused table activation of a unit: its entries as codes, or the bits of floats; empty where there is none.
+std::vector<int32_t> activation_table(const OpView& op);
 
 // One spatial axis of a convolution or pooling window.
 struct Axis {
@@ -37,4 +49,4 @@ std::array<Axis, 2> axes_of(const OpView& op, const Dims& in, const Dims& out, c
 // Of a ConvTranspose: `out` is the larger side, pads are what the output loses.
 std::array<Axis, 2> transposed_axes_of(const OpView& op, const Dims& in, const Dims& out, const Dims& kernel);
 
-}  // namespace quern_cpu
+}  // namespace quern_common

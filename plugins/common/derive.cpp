@@ -1,14 +1,14 @@
-#include "plugins/cpu/derive.hpp"
+#include "plugins/common/derive.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "plugins/cpu/function.hpp"
-#include "plugins/cpu/resample.hpp"
-#include "plugins/cpu/select.hpp"
+#include "plugins/common/function.hpp"
+#include "plugins/common/resample.hpp"
+#include "plugins/common/select.hpp"
 
-namespace quern_cpu {
+namespace quern_common {
 namespace {
 
 // Multipliers outside of this range would leave the normal floats on the way; no sensible model has them.
@@ -295,4 +295,4 @@ bool supports(const OpView& op, std::string& reason) {
   return true;
 }
 
-}  // namespace quern_cpu
+}  // namespace quern_common

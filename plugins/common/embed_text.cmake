@@ -1,0 +1,17 @@
+# cmake -DFILES=a,b -DOUT=x.cpp -DNAMESPACE=n -DNAME=text -P embed_text.cmake: the files as one text, n::text(). In raw strings of
+# at most 8 kB each, as compilers need not take longer ones.
+string(REPLACE "," ";" files "${FILES}")
+set(all "")
+foreach(file ${files})
+  file(READ ${file} text)
+  string(APPEND all "${text}")
+endforeach()
+string(LENGTH "${all}" length)
+set(literal "")
+set(at 0)
+while(at LESS length)
+  string(SUBSTRING "${all}" ${at} 8000 piece)
+  string(APPEND literal "R\"quern_text(${piece})quern_text\"\n")
+  math(EXPR at "${at} + 8000")
+endwhile()
+file(WRITE ${OUT} "#include <string_view>\nnamespace ${NAMESPACE} {\nstd::string_view ${NAME}() {\n  static constexpr std::string_view text =\n${literal};\n  return text;\n}\n}  // namespace ${NAMESPACE}\n")
