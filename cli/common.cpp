@@ -16,6 +16,7 @@ namespace quern::cli {
 PluginOptions Common::plugin_options() const {
   PluginOptions options;
   for (const auto& p : plugins) options.plugins.emplace_back(p);
+  options.isolated = isolated;
   return options;
 }
 

@@ -38,6 +38,7 @@ void watch_signals() {
 
 void common_options(CLI::App& verb, Common& common, bool threads = true, bool json = true) {
   verb.add_option("--plugin", common.plugins, "a plugin file, or a folder of them, looked at first (may be repeated)")->type_name("PATH");
+  if (threads) verb.add_flag("--isolated", common.isolated, "each target plugin in a process of its own (plugins.isolated)");
   if (threads) verb.add_option("--threads", common.threads, "worker threads; 0: all cores. Results do not depend on it")->check(CLI::Range(0, 1024))->type_name("N");
   if (json) verb.add_flag("--json", common.json, "the result as JSON on one line");
 }

@@ -13,6 +13,7 @@ struct Common {
   std::vector<std::string> plugins;  // --plugin
   int threads = -1;                  // --threads; -1: not given
   bool json = false;
+  bool isolated = false;             // --isolated
 
   PluginOptions plugin_options() const;
   int thread_count(int fallback) const;  // 0 on the command line: all cores

@@ -107,7 +107,12 @@ class Lowering {
       model_.notes.push_back({unit->name, fmt::format("left in float: the target does not take it ({})", reason)});
       return;
     }
-    unit->tables = target_.derive(rules_.profile, *unit);
+    try {
+      unit->tables = target_.derive(rules_.profile, *unit);
+    } catch (const PluginLost& e) {
+      model_.notes.push_back({unit->name, fmt::format("left in float: {}", e.message())});
+      return;
+    }
     for (NodeId id : placed.members) unit_of_[id] = index;
     units_[index] = std::move(unit);
     if (placed.output_quantizer >= 0) produced_as_[placed.output] = placed.output_quantizer;

@@ -234,6 +234,8 @@ Config interpret(Document document, const fs::path& folder, const ConfigOverride
       if (qdq_profile_from_name(std::string(name.get_string())) == profile && (c.qdq.empty() || c.qdq.back() != profile)) c.qdq.push_back(profile);
   c.threads = static_cast<int>(overrides.threads >= 0 ? overrides.threads : c.effective["threads"].to_number<int64_t>());
   c.seed = c.effective["seed"].to_number<int64_t>();
+  c.isolated = c.effective["plugins"].at("isolated").get_bool();
+  c.deadline_seconds = c.effective["plugins"].at("deadline").to_number<double>();
   return c;
 }
 
@@ -306,7 +308,12 @@ Config load_config(const fs::path& path, const ConfigOverrides& overrides) {
   return interpret(parse_yaml(text, path.string()), fs::absolute(path).parent_path(), overrides);
 }
 
+void apply_isolation(const Config& c, PluginRegistry& registry) {
+  if (c.isolated) registry.isolate(c.deadline_seconds);
+}
+
 Rules complete_config(Config& c, PluginRegistry& registry) {
+  apply_isolation(c, registry);
   auto target = at_place(c, "/target/device", false, [&] { return registry.target(c.device); });
   Rules rules = at_place(c, "/target/profile", false, [&] { return target->rules(c.profile); });
   c.profile = rules.profile;

@@ -57,6 +57,8 @@ struct Config {
   std::vector<StageEntry> stages; // plugin stages and "quantize", in order
   int threads = 0;                // 0: all cores this process may use
   int64_t seed = 0;
+  bool isolated = false;          // plugins.isolated, plugins.deadline
+  double deadline_seconds = 60;
 
   // Of the `quantize` stage.
   RangeSpec activation_range, weight_range;
@@ -73,6 +75,9 @@ Config load_config(const fs::path& path, const ConfigOverrides& overrides = {});
 // From text, for tests; `folder` is what relative paths mean.
 Config load_config_text(std::string_view text, const std::string& file_name, const fs::path& folder,
                         const ConfigOverrides& overrides = {});
+
+// How the configuration wants its plugins run.
+void apply_isolation(const Config& config, PluginRegistry& registry);
 
 // Loads the target's rules and the named plugins' parameter schemas; checks and completes. Returns the rules.
 Rules complete_config(Config& config, PluginRegistry& registry);

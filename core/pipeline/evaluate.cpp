@@ -44,6 +44,7 @@ Evaluation evaluate(const Config& config, const fs::path& path, RunAs as, Plugin
   if (!config.evaluation)
     throw config.error("/data", "an evaluation needs data.evaluation");
   if (config.metric.is_null()) throw config.error("", "an evaluation needs a metric").hint("legal: " + list_of(metric_names()));
+  apply_isolation(config, registry);
   LoadedModel model = load_model(path, as, registry);
   const auto [data, metric] = open_evaluation(config, model.inputs);
 

@@ -275,6 +275,7 @@ RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& o
     if (value.constant && value.constant->bytes() > (size_t{64} << 10)) value.constant = nullptr;
   }
   if (options.evaluate) judge(config, p, float_graph, *data, options, progress, r);
+  for (const std::string& line : p.target->incidents()) r.warnings.push_back(line);
   r.graph = std::move(p.graph);
   r.placement = std::move(p.placement);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/error.hpp"
+#include "core/pipeline/guarded_kernel.hpp"
 #include "core/rules/unit.hpp"
 
 namespace quern {
@@ -72,7 +73,15 @@ class TargetProvider : public Provider {
       slots.push_back(place);
       dims.push_back(request.inputs[place].dims);
     }
-    auto kernel = target_->compile(profile_, *unit, dims, request.outputs.at(0).dims, request.threads);
+    std::optional<PreparedKernel> interpreted;
+    if (target_->isolated()) interpreted = interpreter_->prepare(request);
+    std::unique_ptr<TargetKernel> kernel;
+    try {
+      kernel = target_->compile(profile_, *unit, dims, request.outputs.at(0).dims, request.threads);
+    } catch (const PluginLost&) {
+      if (interpreted) return interpreted;
+      throw;
+    }
     PreparedKernel out;
     out.name = target_->name() + "." + kernel->name();
     const auto layouts = kernel->input_layouts();
@@ -84,12 +93,14 @@ class TargetProvider : public Provider {
     }
     out.output_layouts = {layout_of(kernel->output_layout(), target_->name())};
     out.kernel = std::make_unique<TargetNode>(std::move(kernel), std::move(slots));
+    if (interpreted) out.kernel = guarded(std::move(out.kernel), std::move(interpreted->kernel));
     return out;
   }
 
  private:
   std::shared_ptr<const Target> target_;
   std::string profile_;
+  std::shared_ptr<const Provider> interpreter_ = interpreter_provider();
 };
 
 }  // namespace

@@ -58,13 +58,21 @@ struct SampleResult { int64_t tensors = 0, elements = 0, mismatches = 0; std::op
 }  // namespace
 
 Verification verify(const fs::path& folder, PluginRegistry& registry, const VerifyOptions& options) {
+  const Config config = load_config(folder / "effective.yaml");
+  apply_isolation(config, registry);
   LoadedModel simulated = load_model(folder, RunAs::simulated, registry);
   LoadedModel integer = load_model(folder, RunAs::integer, registry);
-  const Config config = load_config(folder / "effective.yaml");
+  const std::string target = integer.integer->target;
   const auto& section = config.evaluation ? config.evaluation : config.calibration;
   if (!section) throw config.error("/data", "verification needs data");
   auto data = open_dataset(*section, config.folder, simulated.inputs);
-  return compare_runs(std::move(simulated), std::move(integer), *data, options);
+  const Verification v = compare_runs(std::move(simulated), std::move(integer), *data, options);
+  // What the interpreter computed in the plugin's place would be compared with itself.
+  if (const auto incidents = registry.target(target)->incidents(); !incidents.empty())
+    throw Error(ErrorCode::plugin, fmt::format("nothing is proved: {}{}", incidents.front(),
+                                               incidents.size() > 1 ? fmt::format("; and {} more", incidents.size() - 1) : ""))
+        .at_file(folder.string());
+  return v;
 }
 
 Verification compare_runs(LoadedModel simulated, LoadedModel integer, const Dataset& data, const VerifyOptions& options) {

@@ -28,7 +28,7 @@ class Finder {
     } else if (fs::exists(fs::symlink_status(path, error))) {
       add_file(path, asked_for, "");
     } else if (asked_for) {
-      found.push_back({path, true, "does not exist"});
+      found.push_back({path, true, false, "does not exist"});
     }
   }
   // "a:b:c"
@@ -46,7 +46,7 @@ class Finder {
     std::error_code error;
     for (const std::string& name : names_in(folder, error))
       if (fs::path(name).extension() == ".so") files.push_back(folder / name);
-    if (error) found.push_back({folder, asked_for, "can't be read: " + error.message()});
+    if (error) found.push_back({folder, asked_for, false, "can't be read: " + error.message()});
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) add_file(file, asked_for, "");
   }
@@ -54,7 +54,7 @@ class Finder {
     std::error_code error;
     const fs::path real = fs::canonical(file, error);
     if (!seen_.insert(error ? fs::absolute(file) : real).second) return;
-    found.push_back({file, asked_for, std::move(problem)});
+    found.push_back({file, asked_for, false, std::move(problem)});
   }
   std::set<fs::path> seen_;
 };
@@ -77,7 +77,9 @@ std::vector<Candidate> find_candidates(const PluginOptions& options) {
     else if (!home.empty()) finder.add(fs::path(home) / ".local/share/quern/plugins", false);
     std::error_code error;
     const fs::path program = fs::read_symlink("/proc/self/exe", error);
+    const size_t before = finder.found.size();
     if (!error) finder.add(program.parent_path().parent_path() / "lib/quern/plugins", false);
+    for (size_t i = before; i < finder.found.size(); ++i) finder.found[i].bundled = true;
   }
   return finder.found;
 }

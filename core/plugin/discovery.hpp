@@ -9,6 +9,7 @@ namespace quern {
 struct Candidate {
   fs::path path;
   bool asked_for = false;   // named by the user (option or environment), so a defect is worth a warning
+  bool bundled = false;     // lies in the folder that was installed with this program
   std::string problem;      // why it can't even be looked at: does not exist, folder can't be read
 };
 

@@ -151,6 +151,7 @@ PluginThreads::~PluginThreads() { scoped_threads = before_; }
 
 void set_plugin_threads(int threads) { default_threads = std::max(1, threads); }
 void set_plugin_seed(uint64_t value) { seed = value; }
+uint64_t plugin_seed() { return seed; }
 
 const quern_host* host_table(const std::string& plugin_id) {
   static std::mutex mutex;

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.hpp"
 #include "core/base/files.hpp"
 #include "core/base/json.hpp"
 #include "core/rules/rules.hpp"
@@ -26,6 +27,15 @@ struct PluginOptions {
   std::vector<fs::path> plugins;   // --plugin: files or folders
   bool environment = true;         // QUERN_PLUGIN_*
   bool standard_folders = true;
+  bool isolated = false;           // target plugins run in a process of their own
+  double deadline_seconds = 60;    // for one answer of such a process
+};
+
+// Of an isolated plugin: its process crashed, ended, did not answer in time, or gave what can't be used. Whoever can do without
+// the answer goes on: a unit is left in float, or computed by the interpreter.
+class PluginLost : public Error {
+ public:
+  explicit PluginLost(std::string message) : Error(ErrorCode::plugin, std::move(message)) {}
 };
 
 enum class PluginState { usable, loaded, rejected, shadowed };
@@ -68,6 +78,9 @@ class Target {
   virtual std::unique_ptr<TargetKernel> compile(const std::string& profile, const IntegerUnit& unit,
                                                 const std::vector<Dims>& input_dims, const Dims& output_dims, int threads) const = 0;
   virtual bool cost(const std::string& profile, const IntegerUnit& unit, double* cycles, double* bytes) const = 0;  // false: no model
+  // In a process of its own: any call may throw PluginLost, and what happened is kept for reports.
+  virtual bool isolated() const { return false; }
+  virtual std::vector<std::string> incidents() const { return {}; }
 };
 
 struct EstimatorHandle { std::string name, plugin; json::value parameters_schema; const quern_range_estimator* table = nullptr; };
@@ -80,6 +93,8 @@ class PluginRegistry {
   std::vector<PluginListing> listing() const;
   std::vector<std::string> target_names() const;             // from manifests, nothing loaded
   std::shared_ptr<const Target> target(const std::string& name);
+  // From now on (PluginOptions::isolated): for configurations that ask for it. Targets that were loaded before stay as they are.
+  void isolate(double deadline_seconds);
   EstimatorHandle estimator(const std::string& name);        // Error(config) with near names
   StageHandle stage(const std::string& name);
   std::vector<EstimatorHandle> estimators();                  // loads all algorithm plugins
@@ -98,5 +113,6 @@ const quern_host* host_table(const std::string& plugin_id);
 // Threads for parallel_for of plugins (inside execute: as many as the kernel was compiled for), and the seed of `random`.
 void set_plugin_threads(int threads);  // 1 until set
 void set_plugin_seed(uint64_t seed);   // 0 until set
+uint64_t plugin_seed();
 
 }  // namespace quern

@@ -9,6 +9,8 @@
 #include "core/base/log.hpp"
 #include "core/plugin/discovery.hpp"
 #include "core/plugin/library.hpp"
+#include "core/plugin/remote/probe.hpp"
+#include "core/plugin/remote/target.hpp"
 #include "core/plugin/target.hpp"
 
 namespace quern {
@@ -17,16 +19,29 @@ struct PluginRegistry::State {
   struct Entry {
     PluginListing listing;
     Manifest manifest;
+    bool bundled = false;
   };
+  bool isolated = false;
+  double deadline_seconds = 60;
   mutable std::mutex mutex;
   std::vector<Entry> entries;
   std::map<std::string, std::shared_ptr<const Target>> targets;
 
   bool live(const Entry& e) const { return e.listing.state == PluginState::usable || e.listing.state == PluginState::loaded; }
 
+  // What does not come with this program is loaded in another process first.
+  static void try_out(const Entry& e) {
+    if (e.bundled || e.listing.state == PluginState::loaded) return;
+    const std::string failure = remote::probe(e.listing.path);
+    if (failure.empty()) return;
+    remote::quarantine(e.listing.path, failure);
+    throw Error(ErrorCode::plugin, fmt::format("plugin {}: {}; the file is in quarantine until it changes", e.manifest.id, failure)).at_file(e.listing.path.string());
+  }
+
   // Loads the plugin of an entry; a defect turns the entry into a rejected one and is thrown on.
   const LoadedPlugin& load(Entry& e) {
     try {
+      try_out(e);
       const LoadedPlugin& plugin = load_plugin(e.listing.path, e.manifest);
       e.listing.state = PluginState::loaded;
       return plugin;
@@ -80,6 +95,8 @@ StageHandle handle_of(const LoadedPlugin& p, const quern_graph_stage* t) {
 }  // namespace
 
 PluginRegistry::PluginRegistry(const PluginOptions& options) : state_(std::make_unique<State>()) {
+  state_->isolated = options.isolated;
+  state_->deadline_seconds = options.deadline_seconds;
   std::map<std::string, fs::path> id_at, target_at;
   for (const Candidate& candidate : find_candidates(options)) {
     State::Entry e;
@@ -88,6 +105,9 @@ PluginRegistry::PluginRegistry(const PluginOptions& options) : state_(std::make_
     try {
       if (!candidate.problem.empty()) throw Error(ErrorCode::plugin, candidate.problem);
       e.manifest = inspect_plugin(candidate.path);
+      e.bundled = candidate.bundled;
+      if (const std::string reason = candidate.bundled ? "" : remote::quarantined(candidate.path); !reason.empty())
+        throw Error(ErrorCode::plugin, fmt::format("is in quarantine until it changes: {}", reason)).hint("to try again: rm " + remote::quarantine_file().string());
       const Manifest& m = e.manifest;
       l.id = m.id;
       l.kind = m.kind;
@@ -144,7 +164,14 @@ std::shared_ptr<const Target> PluginRegistry::target(const std::string& name) {
   if (auto at = state_->targets.find(name); at != state_->targets.end()) return at->second;
   State::Entry* e = state_->find(&Manifest::targets, name);
   if (!e) throw state_->unknown(ErrorCode::plugin, "target", name, state_->all_names(&Manifest::targets));
+  if (state_->isolated) return state_->targets[name] = remote::make_isolated_target(e->listing.path, e->manifest, state_->deadline_seconds);
   return state_->targets[name] = make_target(state_->load(*e), e->manifest);
+}
+
+void PluginRegistry::isolate(double deadline_seconds) {
+  std::lock_guard lock(state_->mutex);
+  state_->isolated = true;
+  state_->deadline_seconds = deadline_seconds;
 }
 
 EstimatorHandle PluginRegistry::estimator(const std::string& name) {

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <map>
-#include <mutex>
 
 #include "core/base/error.hpp"
 #include "core/plugin/abi_op.hpp"
+#include "core/plugin/profiles.hpp"
 
 namespace quern {
 namespace {
@@ -145,13 +145,12 @@ class PluginKernel : public TargetKernel {
   uint64_t workspace_ = 0;
 };
 
-class PluginTarget : public Target {
+class PluginTarget : public ProfiledTarget {
  public:
   PluginTarget(const LoadedPlugin& plugin, const Manifest& manifest)
-      : plugin_(plugin), table_(plugin.target), name_(manifest.targets.front()), version_(manifest.version) {}
+      : ProfiledTarget(plugin.id), plugin_(plugin), table_(plugin.target), name_(manifest.targets.front()), version_(manifest.version) {}
 
   std::string name() const override { return name_; }
-  std::string id() const override { return plugin_.id; }
   std::string version() const override { return version_; }
   fs::path path() const override { return plugin_.path; }
 
@@ -161,7 +160,6 @@ class PluginTarget : public Target {
     if (!text.data || text.size == 0) throw Error(ErrorCode::plugin, fmt::format("plugin {}: it describes no rules", plugin_.id));
     return text_of(text);
   }
-  Rules rules(const std::string& profile) const override { return *cached_rules(resolved(profile)); }
 
   bool available(const std::string& profile, std::string* reason) const override {
     const std::string p = resolved(profile);
@@ -226,36 +224,9 @@ class PluginTarget : public Target {
   template <class F>
   void call(const std::string& doing, F&& f) const { call_plugin(plugin_.id, doing, std::forward<F>(f)); }
 
-  // Rules are pure: parsed once per profile.
-  std::shared_ptr<const Rules> cached_rules(const std::string& profile) const {
-    std::lock_guard lock(mutex_);
-    auto& entry = rules_[profile];
-    if (!entry) entry = std::make_shared<const Rules>(parse_rules(rules_text(), "plugin " + plugin_.id, profile));
-    return entry;
-  }
-  // Plugins get the profile's name, never "": the first of the rules' defaults that can run here, else the first.
-  std::string resolved(const std::string& profile) const {
-    if (!profile.empty()) return profile;
-    std::call_once(chosen_, [&] {
-      const auto first = cached_rules("");
-      default_ = first->profile;
-      if (first->default_profiles.size() < 2) return;
-      for (const std::string& name : first->default_profiles)
-        if (available(name, nullptr)) {
-          default_ = name;
-          return;
-        }
-    });
-    return default_;
-  }
-
   const LoadedPlugin& plugin_;
   const quern_target& table_;
   std::string name_, version_;
-  mutable std::mutex mutex_;
-  mutable std::map<std::string, std::shared_ptr<const Rules>> rules_;
-  mutable std::once_flag chosen_;
-  mutable std::string default_;
 };
 
 }  // namespace
