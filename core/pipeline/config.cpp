@@ -309,7 +309,7 @@ Config load_config(const fs::path& path, const ConfigOverrides& overrides) {
 }
 
 void apply_isolation(const Config& c, PluginRegistry& registry) {
-  if (c.isolated) registry.isolate(c.deadline_seconds);
+  registry.isolation(c.isolated, c.deadline_seconds);
 }
 
 Rules complete_config(Config& c, PluginRegistry& registry) {

@@ -93,8 +93,8 @@ class PluginRegistry {
   std::vector<PluginListing> listing() const;
   std::vector<std::string> target_names() const;             // from manifests, nothing loaded
   std::shared_ptr<const Target> target(const std::string& name);
-  // From now on (PluginOptions::isolated): for configurations that ask for it. Targets that were loaded before stay as they are.
-  void isolate(double deadline_seconds);
+  // What a configuration says, over PluginOptions. Targets that were loaded before stay as they are.
+  void isolation(bool also_isolated, double deadline_seconds);
   EstimatorHandle estimator(const std::string& name);        // Error(config) with near names
   StageHandle stage(const std::string& name);
   std::vector<EstimatorHandle> estimators();                  // loads all algorithm plugins

@@ -168,9 +168,9 @@ std::shared_ptr<const Target> PluginRegistry::target(const std::string& name) {
   return state_->targets[name] = make_target(state_->load(*e), e->manifest);
 }
 
-void PluginRegistry::isolate(double deadline_seconds) {
+void PluginRegistry::isolation(bool also_isolated, double deadline_seconds) {
   std::lock_guard lock(state_->mutex);
-  state_->isolated = true;
+  state_->isolated = state_->isolated || also_isolated;
   state_->deadline_seconds = deadline_seconds;
 }
 

@@ -162,7 +162,7 @@ Message PluginProcess::call(Request what, const std::string& request, const std:
 }
 
 void throw_if_failed(const Message& answer, const std::string& id, const std::string& doing) {
-  if (answer.what == answered) return;
+  if (answer.what == answered || answer.what == stale) return;
   if (answer.what != failed) throw PluginLost(fmt::format("plugin {}: {}: its process answers nonsense", id, doing));
   Reader r(answer.bytes);
   const int32_t code = r.number<int32_t>();

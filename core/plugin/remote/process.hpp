@@ -14,9 +14,10 @@
 
 namespace quern::remote {
 
-// Requests on the main channel; every one begins with the seed (u64). Answers: `answered` with a result, `failed` with an error code and a text.
+// Requests on the main channel; every one begins with the seed (u64). Answers: `answered` with a result, `failed` with an error code and a
+// text, `stale` when a process that was started later does not know the kernel.
 enum Request : uint32_t { rules_request = 1, available_request, supports_request, derive_request, compile_request, forget_request, cost_request, context_request, execute_request };
-enum Answer : uint32_t { answered = 100, failed = 101 };
+enum Answer : uint32_t { answered = 100, failed, stale };
 
 inline constexpr int plugin_socket = 3;  // the helper's end
 inline constexpr int most_restarts = 20;

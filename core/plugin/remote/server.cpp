@@ -17,11 +17,15 @@
 namespace quern::remote {
 namespace {
 
+struct Stale {};
+
 // Runs `f`, which gives the bytes of the answer; an Error becomes `failed`.
 template <class F>
 void answer(Channel& channel, F&& f) {
   try {
     channel.send(answered, f(), never);
+  } catch (const Stale&) {
+    channel.send(stale, {}, never);
   } catch (const Error& e) {
     channel.send(failed, Writer().number(static_cast<int32_t>(e.code())).text(e.what()).bytes(), never);
   } catch (const std::bad_alloc&) {
@@ -120,7 +124,8 @@ class Server {
     {
       std::lock_guard lock(mutex_);
       const auto at = kernels_.find(r.number<uint64_t>());
-      if (at == kernels_.end() || files.size() != 2) throw Error(ErrorCode::plugin, "a context without its kernel or its memory");
+      if (at == kernels_.end()) throw Stale();
+      if (files.size() != 2) throw Error(ErrorCode::plugin, "a context without its memory");
       kernel = at->second;
     }
     auto inputs = read_operands(r), outputs = read_operands(r);

@@ -58,7 +58,7 @@ class IsolatedKernel : public TargetKernel {
   }
   ~IsolatedKernel() override {
     try {
-      if (!lost_) process_->call(forget_request, Writer().number(uint64_t{0}).number(number_).bytes(), unit_);
+      if (!lost_) process_->call(forget_request, Writer().number(plugin_seed()).number(number_).bytes(), unit_);
     } catch (const Error&) {  // then it is forgotten anyway
     }
   }
@@ -79,15 +79,15 @@ class IsolatedKernel : public TargetKernel {
 
   void execute(Context& context, std::span<const TensorView> inputs, std::span<const TensorView> outputs, void*) const override {
     auto& c = static_cast<RemoteContext&>(context);
-    if (lost_) throw PluginLost(fmt::format("plugin {}: {} has failed before", process_->id(), unit_));
     try {
       // Twice: the process may have died of another kernel that ran at the same time.
       for (int attempt = 0;; ++attempt) {
+        if (lost_) throw PluginLost("");
         const std::string failure = try_once(c, inputs, outputs, attempt > 0);
         if (failure.empty()) return;
       }
     } catch (const PluginLost& e) {
-      lost_ = true;
+      if (lost_.exchange(true)) throw;  // told already
       diary_->add(e.message() + "; the host's interpreter computes this unit");
       throw;
     }
@@ -105,13 +105,25 @@ class IsolatedKernel : public TargetKernel {
   }
 
   void open(RemoteContext& c, std::span<const TensorView> inputs, std::span<const TensorView> outputs) const {
-    const uint64_t generation = process_->generation();
+    uint64_t generation = process_->generation();
     Writer views;
     write_views(views, inputs);
     write_views(views, outputs);
     if (c.generation == generation && c.places == views.bytes()) return;
     std::lock_guard lock(mutex_);
     if (generation_ != generation) compile(generation);
+    // Another kernel may end the process at any moment, and it is started again by whoever asks next.
+    for (int attempt = 0; !connect(c, inputs, outputs, views.bytes()); ++attempt) {
+      if (attempt == most_restarts) throw PluginLost(fmt::format("plugin {}: {}: its process does not stay alive", process_->id(), unit_));
+      generation = process_->generation();
+      compile(generation);
+    }
+    c.generation = generation;
+    c.places = views.bytes();
+  }
+
+  // A channel and memory for one context; false when the process does not know the kernel.
+  bool connect(RemoteContext& c, std::span<const TensorView> inputs, std::span<const TensorView> outputs, const std::string& views) const {
     std::vector<SharedMemory::Place> places;
     for (const TensorView& v : inputs) places.push_back({bytes_of(v), false});
     for (const TensorView& v : outputs) places.push_back({bytes_of(v), true});
@@ -119,10 +131,10 @@ class IsolatedKernel : public TargetKernel {
     c.memory = SharedMemory::make(places);
     auto [ours, theirs] = socket_pair();
     const int files[] = {theirs.get(), c.memory.file()};
-    process_->call(context_request, Writer().number(uint64_t{0}).number(number_).bytes() + views.bytes(), unit_, files);
+    const Message m = process_->call(context_request, Writer().number(plugin_seed()).number(number_).bytes() + views, unit_, files);
+    if (m.what == stale) return false;
     c.channel = Channel(std::move(ours));
-    c.generation = generation;
-    c.places = views.bytes();
+    return true;
   }
 
   // "": done; a text: its process died, which may not be its own fault (`last`: it is believed now).
