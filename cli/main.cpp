@@ -59,7 +59,7 @@ int run_command(int argc, char** argv) {
     auto* v = app.add_subcommand("quantize", "quantize a network as a configuration says");
     v->add_option("config", quantize.config, "configuration file (YAML)")->required()->type_name("CONFIG");
     v->add_option("-o,--output", quantize.output, "folder to write")->type_name("DIR");
-    v->add_option("--target", quantize.target, "in place of target.device; DEVICE:PROFILE names a profile too")->type_name("T");
+    v->add_option("--target", quantize.target, "in place of target.device; DEVICE:PROFILE names a profile too; several with commas between")->type_name("T");
     v->add_option("--preset", quantize.preset, "in place of target.preset")->type_name("P");
     v->add_option("--set", quantize.set, "key.path=value, over what the file says (may be repeated)")->type_name("KEY=VALUE");
     v->add_flag("--dry-run", quantize.dry_run, "say what would be done; run no data, write nothing");

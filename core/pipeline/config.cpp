@@ -201,6 +201,14 @@ Config interpret(Document document, const fs::path& folder, const ConfigOverride
   c.effective = checked.value.get_object();
 
   auto& target = c.effective["target"].get_object();
+  if (json::value& device = target["device"]; device.is_array()) {
+    if (overrides.target.empty() && device.get_array().size() > 1)
+      throw c.error("/target/device", "names several targets, which `quantize` alone can do").hint("name one with --target");
+    const std::string one(device.get_array()[0].get_string());
+    const size_t colon = one.find(':');
+    device = one.substr(0, colon);
+    if (colon != std::string::npos) target["profile"] = one.substr(colon + 1);
+  }
   if (!overrides.target.empty()) {
     const size_t colon = overrides.target.find(':');
     const std::string device = overrides.target.substr(0, colon);
@@ -306,6 +314,57 @@ Config load_config(const fs::path& path, const ConfigOverrides& overrides) {
         .hint(fs::exists(path / "effective.yaml", ignored) ? "this folder has one: " + (path / "effective.yaml").string() : "");
   const std::string text = read_text(path, size_t{1} << 20);
   return interpret(parse_yaml(text, path.string()), fs::absolute(path).parent_path(), overrides);
+}
+
+namespace {
+
+// What --target or the file lists; empty where it is one target, or none that can be read here.
+std::vector<std::string> listed_targets(const fs::path& path, const ConfigOverrides& overrides) {
+  std::vector<std::string> out;
+  if (!overrides.target.empty()) {
+    for (size_t begin = 0; begin <= overrides.target.size();) {
+      const size_t end = std::min(overrides.target.find(',', begin), overrides.target.size());
+      if (end > begin) out.push_back(overrides.target.substr(begin, end - begin));
+      begin = end + 1;
+    }
+    return out;
+  }
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return out;
+  Document document = parse_yaml(read_text(path, size_t{1} << 20), path.string());
+  for (const auto& s : overrides.set) apply_set(document, s);
+  const auto* root = document.value.if_object();
+  const auto* target = root ? root->if_contains("target") : nullptr;
+  const auto* device = target && target->is_object() ? target->get_object().if_contains("device") : nullptr;
+  if (!device || !device->is_array()) return out;
+  for (const json::value& v : device->get_array())
+    if (v.is_string()) out.emplace_back(v.get_string());
+  return out;
+}
+
+}  // namespace
+
+std::vector<Config> load_configs(const fs::path& path, const ConfigOverrides& overrides) {
+  const std::vector<std::string> targets = listed_targets(path, overrides);
+  std::vector<Config> out;
+  if (targets.size() < 2) {
+    ConfigOverrides one = overrides;
+    if (targets.size() == 1) one.target = targets[0];
+    out.push_back(load_config(path, one));
+    return out;
+  }
+  for (size_t i = 0; i < targets.size(); ++i) {
+    ConfigOverrides one = overrides;
+    one.target = targets[i];
+    Config c = load_config(path, one);
+    if (std::find(targets.begin(), targets.begin() + static_cast<std::ptrdiff_t>(i), targets[i]) != targets.begin() + static_cast<std::ptrdiff_t>(i))
+      throw c.error("/target/device", fmt::format("the target '{}' is listed twice", targets[i]));
+    std::string folder = targets[i];
+    std::replace(folder.begin(), folder.end(), ':', '_');
+    c.output /= folder;
+    out.push_back(std::move(c));
+  }
+  return out;
 }
 
 void apply_isolation(const Config& c, PluginRegistry& registry) {

@@ -72,6 +72,9 @@ struct Config {
 };
 
 Config load_config(const fs::path& path, const ConfigOverrides& overrides = {});
+// The same for every target that is asked for: `overrides.target` or target.device may list several ("cpu,vpu_sim"). With several, each
+// has a folder of its own name in the output folder. Error(config) for a target that is listed twice.
+std::vector<Config> load_configs(const fs::path& path, const ConfigOverrides& overrides = {});
 // From text, for tests; `folder` is what relative paths mean.
 Config load_config_text(std::string_view text, const std::string& file_name, const fs::path& folder,
                         const ConfigOverrides& overrides = {});

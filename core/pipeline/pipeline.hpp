@@ -65,6 +65,8 @@ struct RunResult {
   double metric_float = 0, metric_quantized = 0;
   int64_t evaluation_samples = 0;
   std::vector<OutputSqnr> sqnr;
+  double cost_cycles = 0, cost_bytes = 0;  // of one sample by the target's model, over the units that it has one for
+  int64_t cost_units = 0, cost_unknown = 0;
   json::object timing;            // seconds, memory, threads: everything that may differ between two runs
 };
 
@@ -77,10 +79,12 @@ struct PreparedNetwork {
   std::vector<PassReport> passes;
   Placement placement;
 };
-// `imported`: looks at the graph as it is in the file, before it is rewritten; no copy of it is kept.
-PreparedNetwork prepare(Config& config, PluginRegistry& registry, const std::function<void(const Graph&)>& imported = {});
+PreparedNetwork prepare(Config& config, PluginRegistry& registry);
 QuantizePlan plan(Config& config, PluginRegistry& registry);
 RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& options = {});
+// One model and its data for several targets (load_configs): the model is read once, and so is the data, as long as the networks of the
+// targets are the same; each target's result is what it would be alone.
+std::vector<RunResult> quantize(std::vector<Config>& configs, PluginRegistry& registry, const RunOptions& options = {});
 
 enum class RunAs { as_float, simulated, integer };
 RunAs run_as_from_name(const std::string& name);  // Error(usage)

@@ -174,27 +174,40 @@ void can_run(const Config& config, Graph graph) {
 
 }  // namespace
 
-PreparedNetwork prepare(Config& config, PluginRegistry& registry, const std::function<void(const Graph&)>& imported) {
-  PreparedNetwork p;
-  p.rules = complete_config(config, registry);
-  p.target = registry.target(config.device);
+ImportedNetwork import_network(const Config& config, const std::function<void(const Graph&)>& imported) {
+  ImportedNetwork n;
   std::error_code ignored;
   if (!fs::exists(config.model, ignored))
     throw config.error("/model", fmt::format("there is no model file '{}'", config.model.string()));
-  p.graph = import_onnx(config.model);
-  for (NodeId id : p.graph.order()) {
-    const Node& n = p.graph.node(id);
-    if (n.op != "QuantizeLinear" && n.op != "DequantizeLinear") continue;
+  n.graph = import_onnx(config.model);
+  for (NodeId id : n.graph.order()) {
+    const Node& node = n.graph.node(id);
+    if (node.op != "QuantizeLinear" && node.op != "DequantizeLinear") continue;
     log::warning("{}: holds {} '{}': it is quantized already; give the float network, else its own quantizers stay as float nodes",
-                 config.model.string(), n.op, n.name);
+                 config.model.string(), node.op, node.name);
     break;
   }
-  p.model_digest = sha256(MappedFile::open(config.model)->bytes());
+  n.digest = sha256(MappedFile::open(config.model)->bytes());
   if (imported) {
-    can_run(config, runnable(p.graph));  // unknown operators are named all at once, before anything is run
-    imported(p.graph);
+    can_run(config, runnable(n.graph));  // unknown operators are named all at once, before anything is run
+    imported(n.graph);
   }
-  p.passes = canonicalize(p.graph, evaluate_constant_node);
+  n.passes = canonicalize(n.graph, evaluate_constant_node);
+  return n;
+}
+
+PreparedNetwork prepare(Config& config, PluginRegistry& registry) {
+  const Rules rules = complete_config(config, registry);
+  return prepare(import_network(config), config, rules, registry);
+}
+
+PreparedNetwork prepare(ImportedNetwork network, const Config& config, const Rules& rules, PluginRegistry& registry) {
+  PreparedNetwork p;
+  p.rules = rules;
+  p.target = registry.target(config.device);
+  p.graph = std::move(network.graph);
+  p.model_digest = std::move(network.digest);
+  p.passes = std::move(network.passes);
   const Unrolling unrolling = unroll_for_target(p.graph, p.rules, config.placement);
   if (unrolling.unrolled > 0) p.passes.push_back({"unroll recurrent nodes", unrolling.unrolled});
   bool bias_stage = false;

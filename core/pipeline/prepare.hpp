@@ -4,6 +4,17 @@
 
 namespace quern {
 
+// The network of a file, rewritten, before any target is looked at.
+struct ImportedNetwork {
+  Graph graph;
+  std::string digest;
+  std::vector<PassReport> passes;
+};
+// `imported`: looks at the graph as it is in the file; no copy of it is kept.
+ImportedNetwork import_network(const Config& config, const std::function<void(const Graph&)>& imported = {});
+// For the target of a completed configuration: unrolled, biases added, placed.
+PreparedNetwork prepare(ImportedNetwork network, const Config& config, const Rules& rules, PluginRegistry& registry);
+
 // Conv, ConvTranspose and Gemm without a bias get one of zeros, and a bias shared by several nodes is copied, so that a stage
 // can correct every node by itself. Returns how many were changed.
 int64_t give_every_node_its_bias(Graph& graph);

@@ -9,6 +9,7 @@
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/base/parallel.hpp"
+#include "core/graph/equal.hpp"
 #include "core/pipeline/evaluate.hpp"
 #include "core/pipeline/graph_view.hpp"
 #include "core/pipeline/pipeline.hpp"
@@ -181,72 +182,114 @@ QuantizePlan plan(Config& config, PluginRegistry& registry) {
   return out;
 }
 
-RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& options) {
-  Progress silent;
-  Progress& progress = options.progress ? *options.progress : silent;
-  const int threads = std::max(1, options.threads);
-  set_plugin_threads(threads);
-  set_plugin_seed(static_cast<uint64_t>(config.seed));
-  const auto start = std::chrono::steady_clock::now();
+namespace {
 
+// Of one target, on its way through the steps.
+struct TargetRun {
+  explicit TargetRun(Config& c) : config(c) {}
+  Config& config;
+  PreparedNetwork p;
   RunResult r;
-  std::unique_ptr<Dataset> data;
-  std::vector<NamedTensors> file_outputs;  // what the network of the file gives, to hold the rewritten one against
   std::vector<PlacedStage> before, after;
-  std::optional<Progress::Stage> step;
-  step.emplace(&progress, "import", 0);
-  PreparedNetwork p = prepare(config, registry, [&](const Graph& graph) {
-    split_stages(config, registry, before, after);
-    step.emplace(&progress, "check data", 0);
-    data = open_calibration(config, graph, threads, r.warnings);
-    if (options.evaluate) open_evaluation(config, input_specs(graph));  // a slip there must not show after the work
-    step.emplace(&progress, "float reference", 0);
-    file_outputs = float_outputs(graph, *data, rewrite_check_samples, threads);
-    step.emplace(&progress, "rewrite and place", 0);
-  });
-  throw_if_cancelled();
-  r.calibration_samples = data->size();
-  config.effective["data"].at("calibration").as_object()["samples"] = data->size();
-  step.emplace(&progress, "check rewrite", 0);
-  r.rewrite_samples = static_cast<int64_t>(file_outputs.size());
-  r.rewrite_checks = check_rewrite(file_outputs, p.graph, *data, threads);
-  file_outputs.clear();
-  step.reset();
-  const Graph float_graph = options.evaluate ? p.graph : Graph();  // before any stage changes it; shares the weights
+  Graph float_graph;  // before any stage changes it; shares the weights
+  std::unique_ptr<GraphView> view;
+  std::unique_ptr<RangeFinder> ranges;
+  std::shared_ptr<StatisticsSet> statistics;  // shared with the others whose networks are the same
 
-  // Stages that change weights first: each sees statistics of the graph as the one before it left it.
-  for (const auto& stage : before) {
-    GraphView view(p.graph, p.placement, *data, threads);
-    StatisticsSet statistics;
-    view.plan(stage.handle, stage.entry->parameters, statistics);
-    collect(p.graph, *data, statistics, threads, progress, "statistics for " + stage.entry->name);
-    auto work = progress.stage(stage.entry->name);
-    view.run(stage.handle, stage.entry->parameters, statistics, r.stage_lines, [&] { work.advance(); });
+  std::string step(const std::string& name, bool alone) const { return alone ? name : name + ", " + config.device; }
+};
+using Runs = std::vector<TargetRun*>;
+
+// Statistics are taken once for all networks that are the same.
+std::vector<Runs> by_network(const Runs& runs) {
+  std::vector<Runs> out;
+  for (TargetRun* run : runs) {
+    const auto same = std::find_if(out.begin(), out.end(), [&](const Runs& group) { return same_network(group.front()->p.graph, run->p.graph); });
+    if (same == out.end()) out.push_back({run});
+    else same->push_back(run);
   }
+  return out;
+}
 
-  std::map<ValueId, Range> ranges_of_added;
+void open_view(TargetRun& run, const Dataset& data, int threads) {
+  run.view = std::make_unique<GraphView>(run.p.graph, run.p.placement, data, threads);
+}
+
+// Stages that change weights: each sees statistics of the graph as the one before it left it.
+void run_stages_before(const Runs& all, const Dataset& data, int threads, Progress& progress) {
+  size_t most = 0;
+  for (const TargetRun* run : all) most = std::max(most, run->before.size());
+  for (size_t k = 0; k < most; ++k) {
+    Runs runs;
+    for (TargetRun* run : all)
+      if (k < run->before.size()) runs.push_back(run);
+    for (const Runs& group : by_network(runs)) {
+      auto statistics = std::make_shared<StatisticsSet>();
+      for (TargetRun* run : group) {
+        open_view(*run, data, threads);
+        run->view->plan(run->before[k].handle, run->before[k].entry->parameters, *statistics);
+        run->statistics = statistics;
+      }
+      collect(group.front()->p.graph, data, *statistics, threads, progress, "statistics for " + group.front()->before[k].entry->name);
+    }
+    for (TargetRun* run : runs) {
+      const PlacedStage& stage = run->before[k];
+      auto work = progress.stage(run->step(stage.entry->name, all.size() == 1));
+      run->view->run(stage.handle, stage.entry->parameters, *run->statistics, run->r.stage_lines, [&] { work.advance(); });
+      run->view.reset();
+      run->statistics.reset();
+    }
+  }
+}
+
+void collect_for_ranges(const Runs& all, const Dataset& data, int threads, Progress& progress, PluginRegistry& registry) {
+  for (const Runs& group : by_network(all)) {
+    auto statistics = std::make_shared<StatisticsSet>();
+    for (TargetRun* run : group) {
+      open_view(*run, data, threads);
+      run->statistics = statistics;
+      run->ranges = std::make_unique<RangeFinder>(run->p.graph, run->p.placement, run->p.rules, run->config, registry);
+      run->ranges->request(*statistics);
+      for (const auto& stage : run->after) run->view->plan(stage.handle, stage.entry->parameters, *statistics);
+    }
+    collect(group.front()->p.graph, data, *statistics, threads, progress, "statistics");
+  }
+}
+
+void estimate_cost(const Target& target, RunResult& r) {
+  for (NodeId id : r.integer.graph.order()) {
+    const auto* unit = dynamic_cast<const IntegerUnit*>(r.integer.graph.node(id).payload.get());
+    if (!unit) continue;
+    double cycles = 0, bytes = 0;
+    if (!target.cost(r.profile, *unit, &cycles, &bytes)) { ++r.cost_unknown; continue; }
+    ++r.cost_units;
+    r.cost_cycles += cycles;
+    r.cost_bytes += bytes;
+  }
+}
+
+// From statistics to the integer network, its files and its figures.
+void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& options, int threads, Progress& progress) {
+  Config& config = run.config;
+  PreparedNetwork& p = run.p;
+  RunResult& r = run.r;
   {
-    GraphView view(p.graph, p.placement, *data, threads);
-    StatisticsSet statistics;
-    RangeFinder ranges(p.graph, p.placement, p.rules, config, registry);
-    ranges.request(statistics);
-    for (const auto& stage : after) view.plan(stage.handle, stage.entry->parameters, statistics);
-    collect(p.graph, *data, statistics, threads, progress, "statistics");
-    {
-      auto stage = progress.stage("ranges");
-      ranges.compute(statistics, threads);
-    }
-    throw_if_cancelled();
-    for (const auto& stage : after) {
-      auto work = progress.stage(stage.entry->name);
-      view.run(stage.handle, stage.entry->parameters, statistics, r.stage_lines, [&] { work.advance(); });
-      throw_if_cancelled();
-    }
-    ranges_of_added = export_ranges(p.graph, p.placement, config, *data, statistics, threads, progress);
+    auto stage = progress.stage(run.step("ranges", alone));
+    run.ranges->compute(*run.statistics, threads);
   }
+  throw_if_cancelled();
+  for (const auto& stage : run.after) {
+    auto work = progress.stage(run.step(stage.entry->name, alone));
+    run.view->run(stage.handle, stage.entry->parameters, *run.statistics, r.stage_lines, [&] { work.advance(); });
+    throw_if_cancelled();
+  }
+  const auto ranges_of_added = export_ranges(p.graph, p.placement, config, data, *run.statistics, threads, progress);
+  run.view.reset();
+  run.ranges.reset();
+  run.statistics.reset();
 
   r.model_digest = p.model_digest;
-  r.data_digest = data->digest();
+  r.data_digest = data.digest();
   r.config_digest = config_digest(config, r.data_digest);
   r.float_class = float_class();
   r.target = p.target->name();
@@ -258,7 +301,7 @@ RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& o
   r.rules_digest = p.rules.digest;
   r.passes = p.passes;
   {
-    auto stage = progress.stage("integers");
+    auto stage = progress.stage(run.step("integers", alone));
     r.integer = lower(p.graph, p.placement, p.rules, *p.target);
   }
   r.integer.provenance = json::object{{"tool", "quern"},
@@ -267,25 +310,96 @@ RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& o
                                       {"data_sha256", r.data_digest},
                                       {"configuration_sha256", r.config_digest},
                                       {"float_class", r.float_class}};
-  r.not_portable = not_portable_nodes(r.integer, *data);
+  r.not_portable = not_portable_nodes(r.integer, data);
+  estimate_cost(*p.target, r);
   for (QdqProfile profile : config.qdq) r.exports.emplace_back(profile, export_qdq(p.graph, p.placement, r.integer, profile, ranges_of_added));
   // From here on only the float network that the integers are held against needs its weights.
   for (size_t v = 0; v < p.graph.value_slots(); ++v) {
     Value& value = p.graph.value(static_cast<ValueId>(v));
     if (value.constant && value.constant->bytes() > (size_t{64} << 10)) value.constant = nullptr;
   }
-  if (options.evaluate) judge(config, p, float_graph, *data, options, progress, r);
+  if (options.evaluate) judge(config, p, run.float_graph, data, options, progress, r);
+  run.float_graph = Graph();
   for (const std::string& line : p.target->incidents()) r.warnings.push_back(line);
   r.graph = std::move(p.graph);
   r.placement = std::move(p.placement);
+}
 
-  r.timing["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}  // namespace
+
+std::vector<RunResult> quantize(std::vector<Config>& configs, PluginRegistry& registry, const RunOptions& options) {
+  Progress silent;
+  Progress& progress = options.progress ? *options.progress : silent;
+  const int threads = std::max(1, options.threads);
+  set_plugin_threads(threads);
+  set_plugin_seed(static_cast<uint64_t>(configs.at(0).seed));
+  const auto start = std::chrono::steady_clock::now();
+
+  std::vector<std::unique_ptr<TargetRun>> owned;
+  Runs runs;
+  std::vector<Rules> rules;
+  std::optional<Progress::Stage> step;
+  step.emplace(&progress, "import", 0);
+  for (Config& c : configs) {
+    owned.push_back(std::make_unique<TargetRun>(c));
+    runs.push_back(owned.back().get());
+    rules.push_back(complete_config(c, registry));
+  }
+  const bool alone = runs.size() == 1;
+  Config& first = configs.front();
+  std::unique_ptr<Dataset> data;
+  std::vector<std::string> warnings;
+  std::vector<NamedTensors> file_outputs;  // what the network of the file gives, to hold the rewritten one against
+  ImportedNetwork network = import_network(first, [&](const Graph& graph) {
+    for (TargetRun* run : runs) split_stages(run->config, registry, run->before, run->after);
+    step.emplace(&progress, "check data", 0);
+    data = open_calibration(first, graph, threads, warnings);
+    if (options.evaluate) open_evaluation(first, input_specs(graph));  // a slip there must not show after the work
+    step.emplace(&progress, "float reference", 0);
+    file_outputs = float_outputs(graph, *data, rewrite_check_samples, threads);
+    step.emplace(&progress, "rewrite and place", 0);
+  });
+  throw_if_cancelled();
+  for (size_t i = 0; i < runs.size(); ++i)
+    runs[i]->p = prepare(i + 1 < runs.size() ? network : std::move(network), runs[i]->config, rules[i], registry);
+  step.emplace(&progress, "check rewrite", 0);
+  for (TargetRun* run : runs) {
+    run->r.warnings = warnings;
+    run->r.calibration_samples = data->size();
+    run->config.effective["data"].at("calibration").as_object()["samples"] = data->size();
+    run->r.rewrite_samples = static_cast<int64_t>(file_outputs.size());
+  }
+  for (const Runs& group : by_network(runs)) {
+    const auto checks = check_rewrite(file_outputs, group.front()->p.graph, *data, threads);
+    for (TargetRun* run : group) run->r.rewrite_checks = checks;
+  }
+  file_outputs.clear();
+  step.reset();
+  for (TargetRun* run : runs)
+    if (options.evaluate) run->float_graph = run->p.graph;
+
+  run_stages_before(runs, *data, threads, progress);
+  collect_for_ranges(runs, *data, threads, progress, registry);
+  for (TargetRun* run : runs) finish(*run, alone, *data, options, threads, progress);
+
   json::object stages;
   for (const auto& [name, seconds] : progress.seconds()) stages[name] = seconds;
-  r.timing["stages"] = std::move(stages);
-  r.timing["peak_memory_bytes"] = peak_memory_bytes();
-  r.timing["threads"] = threads;
-  return r;
+  std::vector<RunResult> results;
+  for (TargetRun* run : runs) {
+    run->r.timing["seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    run->r.timing["stages"] = stages;
+    run->r.timing["peak_memory_bytes"] = peak_memory_bytes();
+    run->r.timing["threads"] = threads;
+    results.push_back(std::move(run->r));
+  }
+  return results;
+}
+
+RunResult quantize(Config& config, PluginRegistry& registry, const RunOptions& options) {
+  std::vector<Config> one;
+  one.push_back(std::move(config));
+  struct Back { Config& to; std::vector<Config>& from; ~Back() { to = std::move(from.front()); } } back{config, one};
+  return std::move(quantize(one, registry, options).front());
 }
 
 }  // namespace quern

@@ -107,6 +107,8 @@ json::object report_json(const Config& config, const RunResult& r) {
   const IntegerModel& m = r.integer;
   out["coverage"] = json::object{{"integer_nodes", m.integer_nodes}, {"float_nodes", m.float_nodes}, {"nodes", ratio(m.integer_nodes, m.integer_nodes + m.float_nodes)},
                                  {"integer_macs", m.integer_macs}, {"total_macs", m.total_macs}, {"macs", ratio(m.integer_macs, m.total_macs)}};
+  if (r.cost_units + r.cost_unknown > 0)
+    out["cost"] = json::object{{"cycles", r.cost_cycles}, {"bytes", r.cost_bytes}, {"units", r.cost_units}, {"units_without", r.cost_unknown}};
   if (r.evaluated) {
     json::object e{{"samples", r.evaluation_samples}};
     if (!r.metric.empty()) {

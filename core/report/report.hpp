@@ -17,6 +17,9 @@ json::object report_json(const Config& config, const RunResult& result);
 json::object placement_json(const Graph& graph, const Placement& placement);
 // Ten lines or so for the terminal.
 std::string summary_text(const Config& config, const RunResult& result);
+// Several targets side by side, for the terminal and for comparison.json.
+std::string comparison_text(const std::vector<Config>& configs, const std::vector<RunResult>& results);
+json::object comparison_json(const std::vector<Config>& configs, const std::vector<RunResult>& results);
 // For --dry-run.
 std::string plan_text(const Config& config, const QuantizePlan& plan);
 json::object plan_json(const Config& config, const QuantizePlan& plan);
