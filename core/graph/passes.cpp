@@ -74,6 +74,7 @@ std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& eval
       {"recognize_normalizations", [&] { return recognize_normalizations(graph); }},
       {"split_to_slices", [&] { return split_to_slices(graph); }},
       {"move_transposes", [&] { return move_transposes(graph); }},
+      {"lift_rows", [&] { return lift_rows(graph); }},
       {"fold_batch_norms", [&] { return fold_batch_norms(graph); }},
       {"canonicalize_bias", [&] { return canonicalize_bias(graph); }},
       {"fold_scalars", [&] { return fold_scalars(graph); }},
@@ -83,7 +84,7 @@ std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& eval
   std::vector<PassReport> reports;
   for (const auto& pass : passes) reports.push_back({pass.first, 0});
   infer_shapes(graph);
-  // Every pass only ever removes nodes, moves Transposes down or puts Slices for Splits and Gathers, so this ends; the bound is for a fault of ours.
+  // Every pass only ever removes nodes, moves Transposes down and rows up, or puts Slices for Splits and Gathers, so this ends; the bound is for a fault of ours.
   for (int round = 0; round < 1000; ++round) {
     int64_t changed = 0;
     for (size_t i = 0; i < passes.size(); ++i) {

@@ -26,6 +26,9 @@ int64_t inline_constant_branches(Graph& graph);
 // (canonicalize: before fold_constants).
 int64_t expand_einsums(Graph& graph);
 int64_t fold_constants(Graph& graph, const ConstantEvaluator& evaluate);  // incl. Constant, Shape of known shapes
+// Add, Sub, Mul or Div by a constant per channel behind Reshapes goes before them, next to the Conv, ConvTranspose, Gemm or MatMul that
+// makes the channels (single consumers): from there it becomes bias or weights.
+int64_t lift_rows(Graph& graph);
 // BatchNormalization, or a Mul or Div by a constant per channel, into the Conv, ConvTranspose, Gemm or MatMul before it (single
 // consumer), in double.
 int64_t fold_batch_norms(Graph& graph);
@@ -49,7 +52,7 @@ int64_t fold_scalars(Graph& graph);
 int64_t remove_dead(Graph& graph);  // nodes and constants that reach no output
 
 // All of the above, in this order, until nothing changes: inline_constant_branches, fold_constants, simplify_reshapes,
-// remove_identities, recognize_activations, recognize_normalizations, split_to_slices, move_transposes, fold_batch_norms,
+// remove_identities, recognize_activations, recognize_normalizations, split_to_slices, move_transposes, lift_rows, fold_batch_norms,
 // canonicalize_bias, fold_scalars, means_to_pools, remove_dead. Shapes are inferred again after every change.
 std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& evaluate);
 

@@ -23,6 +23,7 @@ struct Context {
   std::vector<std::vector<Graph::Use>> uses;     // by value id
   std::vector<char> is_output, pinned, forbidden;  // by value id
   std::vector<char> ignored;                     // by node id
+  std::map<NodeId, std::string> kept_float;      // nodes found to gain nothing as integers, with the reason (solve_gains.cpp)
   std::vector<std::string> type_names;
 
   TypeSet set_of(const std::vector<std::string>& names) const;      // integer types only
@@ -73,7 +74,7 @@ struct Drafts {
 
 Drafts make_drafts(const Context& context);
 
-// Decides which drafts run as integers, where their quantizers rest, and with which config.
-Placement solve(const Context& context, Drafts drafts);
+// Decides which drafts run as integers, where their quantizers rest, and with which config. Grows context.kept_float.
+Placement solve(Context& context);
 
 }  // namespace quern::placing

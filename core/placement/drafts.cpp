@@ -87,6 +87,8 @@ class Drafter {
         leave_float(*it, "works on integers or indices: it is not quantized");
       } else if (c_.ignored[static_cast<size_t>(*it)]) {
         leave_float(*it, "ignored by the configuration");
+      } else if (const auto kept = c_.kept_float.find(*it); kept != c_.kept_float.end()) {
+        leave_float(*it, kept->second);
       }
     }
   }

@@ -24,8 +24,8 @@ int channel_axis_of(const Graph& graph, const Node& node, const std::string& rol
 }
 
 Placement place(const Graph& graph, const Rules& rules, const PlacementOptions& options) {
-  const placing::Context context(graph, rules, options);
-  return placing::solve(context, placing::make_drafts(context));
+  placing::Context context(graph, rules, options);
+  return placing::solve(context);
 }
 
 std::string explain(const Graph& graph, const Rules& rules, const Placement& placement) {

@@ -32,11 +32,14 @@ int Solver::maker_of(ValueId v) const {
   return producer == no_node ? -1 : last_of_[static_cast<size_t>(producer)];
 }
 
-Placement Solver::run() {
+void Solver::decide_all() {
   for (auto it = c_.order.rbegin(); it != c_.order.rend(); ++it) {
     const int d = last_of_[static_cast<size_t>(*it)];
     if (d >= 0) decide(d);
   }
+}
+
+Placement Solver::finish() {
   for (size_t v = 0; v < demands_.size(); ++v) {
     if (g_.value(static_cast<ValueId>(v)).producer == no_node) rest_at(static_cast<ValueId>(v));
   }
@@ -325,6 +328,15 @@ std::string Solver::unit_reason(const Draft& d, const State& s) const {
   return text;
 }
 
-Placement solve(const Context& context, Drafts drafts) { return Solver(context, std::move(drafts)).run(); }
+Placement solve(Context& context) {
+  // What stays float can show that its neighbours gain nothing either. Nodes only ever leave.
+  for (int round = 0;; ++round) {
+    Solver solver(context, make_drafts(context));
+    solver.decide_all();
+    auto floats = round < most_rounds ? solver.gains_of_floats() : std::map<NodeId, std::string>{};
+    if (floats.empty()) return solver.finish();
+    context.kept_float.merge(floats);
+  }
+}
 
 }  // namespace quern::placing

@@ -54,8 +54,7 @@ bool Solver::gains_nothing(const Draft& d) const {
     const auto it = c_.rules.contracts.find(c.config->contract);
     if (it == c_.rules.contracts.end()) return false;
     const KernelForm form = it->second->form;
-    const bool small = form == KernelForm::elementwise2 || form == KernelForm::table || form == KernelForm::reduce;
-    return (small && !c_.is_output[static_cast<size_t>(d.output)]) || (form == KernelForm::move && !c.float_output);
+    return (is_small(form) && !c_.is_output[static_cast<size_t>(d.output)]) || (form == KernelForm::move && !c.float_output);
   });
 }
 

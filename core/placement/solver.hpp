@@ -1,5 +1,5 @@
-// The solver behind place(): demands travel up (solve_demands.cpp), decisions travel down (solve.cpp). Private to
-// core/placement.
+// The solver behind place(): demands travel up (solve_demands.cpp), what would be rounded for nothing is sorted out
+// (solve_gains.cpp), decisions travel down (solve.cpp). Private to core/placement.
 #pragma once
 #include "core/placement/draft.hpp"
 
@@ -31,11 +31,20 @@ struct Slot {
   bool tied = false;
 };
 
+// Sums, products, functions and means: each element costs about as much in float.
+inline bool is_small(KernelForm form) { return form == KernelForm::elementwise2 || form == KernelForm::table || form == KernelForm::reduce; }
+
+// Rounds of looking for what gains nothing: two or three are usual, the bound is for graphs made to hurt.
+constexpr int most_rounds = 32;
+
 class Solver {
  public:
   Solver(const Context& c, Drafts drafts);
 
-  Placement run();
+  void decide_all();
+  // After decide_all(): nodes that would better be no units, with the reason.
+  std::map<NodeId, std::string> gains_of_floats() const;
+  Placement finish();
 
  private:
   struct State {
@@ -65,6 +74,17 @@ class Solver {
   KernelForm form_of(const Draft& d) const;  // of its preferred config
   bool serves_floats_alone(int index) const;
   void decide_passthrough(int index);
+
+  // ---- gains -----------------------------------------------------------------------------------------------------
+  // A small unit, or the sum behind a dot with the operand that it adds: what could stay float by itself.
+  struct Candidate { std::vector<NodeId> nodes; std::vector<ValueId> operands; ValueId near = no_value; };
+  struct Readers { bool floats = false, integers = false; };  // of a value, or of what moves make of it; candidates don't count
+  bool is_move(int index) const { return index >= 0 && draft(index).passthrough && state_[static_cast<size_t>(index)].integer; }
+  bool writes_floats(int maker) const;
+  std::vector<Candidate> candidates() const;
+  std::vector<Readers> readers(const std::vector<Candidate>& all) const;
+  ValueId before_moves(ValueId v) const;  // where a quantizer of v would rest
+  bool can_stay_float(Candidate& c, const std::vector<Readers>& readers) const;
 
   // ---- forward ---------------------------------------------------------------------------------------------------
   // A new quantizer; `consumer` and `slot` when it is for one use only.

@@ -144,4 +144,6 @@ bool form_fits(const std::string& domain, const std::string& op, KernelForm form
 
 bool is_commutative(const std::string& op) { return one_of(op, {"Add", "Mul", "Max", "Min", "Sum", "Mean", "And", "Or", "Xor", "Equal"}); }
 
+bool selects(const std::string& op) { return one_of(op, {"Slice", "Gather", "GatherElements", "GatherND", "Split"}); }
+
 }  // namespace quern

@@ -29,5 +29,6 @@ bool form_fits(const std::string& domain, const std::string& op, KernelForm form
 std::string_view name_of(KernelForm form);
 
 bool is_commutative(const std::string& op);
+bool selects(const std::string& op);  // gives some of its input's elements, which may lie in a smaller range
 
 }  // namespace quern

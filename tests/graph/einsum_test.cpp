@@ -8,12 +8,12 @@
 #include <random>
 
 #include "core/base/error.hpp"
-#include "core/engine/engine.hpp"
-#include "core/graph/passes.hpp"
-#include "core/graph/shapes.hpp"
+#include "tests/graph/net.hpp"
 
 namespace quern {
 namespace {
+
+using net::ops;
 
 struct Case { std::string equation; std::vector<Dims> dims; std::string ops; };  // ops: after the rewrite, "Einsum" where it stays
 
@@ -72,12 +72,6 @@ Graph graph_of(const Case& c, DType type, const std::vector<char>& constant = {}
   g.set_outputs({y});
   infer_shapes(g);
   return g;
-}
-
-std::string ops(const Graph& g) {
-  std::string s;
-  for (NodeId id : g.order()) s += (s.empty() ? "" : " ") + g.node(id).op;
-  return s;
 }
 
 template <class T>
