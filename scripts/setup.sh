@@ -14,7 +14,7 @@ packages=(
 )
 for option in "$@"; do
   case "$option" in
-    --tests) packages+=(python3 python3-venv) ;;                    # Python serves tests and benchmarks only
+    --tests) packages+=(python3 python3-venv pocl-opencl-icd oclgrind) ;;  # for tests and benchmarks only
     --fuzz) packages+=(clang libclang-rt-14-dev libomp-14-dev) ;;   # scripts/fuzz.sh
     *) echo "setup: --tests or --fuzz, not '$option'" >&2; exit 2 ;;
   esac

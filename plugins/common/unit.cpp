@@ -184,4 +184,29 @@ std::array<Axis, 2> transposed_axes_of(const OpView& op, const Dims& in, const D
   return axes;
 }
 
+std::array<Axis, 2> pool_axes(const OpView& op, const Dims& in, const Dims& out) {
+  const std::string where(op.name());
+  if (in.size() < 3 || in.size() != out.size() || in[0] != out[0] || in[1] != out[1])
+    throw Failure(QUERN_INVALID_ARGUMENT, where + ": input and output do not fit each other");
+  const NodeView node = op.node(0);
+  if (op.op() != "GlobalAveragePool" && op.op() != "GlobalMaxPool")
+    return axes_of(op, in, out, node.integers("kernel_shape"), node.integer("ceil_mode", 0) == 0);
+  std::array<Axis, 2> axes;
+  for (size_t i = 2; i < in.size(); ++i) {
+    if (in.size() > 4 || out[i] != 1) throw Failure(QUERN_INVALID_ARGUMENT, where + ": unexpected shapes");
+    Axis& a = axes[4 - in.size() + i - 2];
+    a.in = a.kernel = in[i];
+  }
+  return axes;
+}
+
+int64_t counted_places(const Axis& a, int64_t o, bool count_padding) {
+  int64_t counted = 0;
+  for (int64_t k = 0; k < a.kernel; ++k) {
+    const int64_t p = o * a.stride - a.pad_begin + k * a.dilation;
+    counted += count_padding ? p < a.in + a.pad_end : p >= 0 && p < a.in;
+  }
+  return counted;
+}
+
 }  // namespace quern_common

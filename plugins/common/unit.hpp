@@ -49,4 +49,10 @@ std::array<Axis, 2> axes_of(const OpView& op, const Dims& in, const Dims& out, c
 // Of a ConvTranspose: `out` is the larger side, pads are what the output loses.
 std::array<Axis, 2> transposed_axes_of(const OpView& op, const Dims& in, const Dims& out, const Dims& kernel);
 
+// Of a pooling operator, the global ones too.
+std::array<Axis, 2> pool_axes(const OpView& op, const Dims& in, const Dims& out);
+// How many places of the window at output place `o` an average divides by: those inside of the input; with `count_padding` those in the
+// padding that is declared as well, but not what ceil_mode adds.
+int64_t counted_places(const Axis& axis, int64_t o, bool count_padding);
+
 }  // namespace quern_common

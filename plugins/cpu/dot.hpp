@@ -19,15 +19,14 @@
 #include <memory>
 #include <vector>
 
+#include "plugins/common/dot_shape.hpp"
 #include "plugins/cpu/isa.hpp"
-#include "plugins/cpu/onednn.hpp"
 #include "plugins/cpu/kernel.hpp"
+#include "plugins/cpu/onednn.hpp"
 
 namespace quern_cpu {
 
-struct DotSpec {
-  int64_t batch = 1, ic = 1, oc = 1, groups = 1;
-  Axis h, w;
+struct DotSpec : DotShape {
   uint32_t src = QUERN_DTYPE_U8, dst = QUERN_DTYPE_U8, residual = 0;  // residual 0: none
   int32_t src_zp = 0, dst_zp = 0, residual_zp = 0;
   float residual_scale = 0;
@@ -36,8 +35,7 @@ struct DotSpec {
   float low = 0, high = 0;
   std::vector<int32_t> table;               // of a table activation: codes, or the bits of floats
   float table_offset = 0;
-  const int8_t* weights = nullptr;          // [oc][ic/groups][kh][kw]; or [ic][oc] where `columns`; [ic][oc/groups][kh][kw] where `transposed`
-  bool columns = false, transposed = false;
+  const int8_t* weights = nullptr;          // as DotShape says
   uint32_t threads = 1;
   Isa isa = current_isa();
 };

@@ -19,21 +19,10 @@ class PoolKernel : public Kernel {
     const std::string_view kind = op.op();
     average_ = kind == "AveragePool" || kind == "GlobalAveragePool";
     name_ = (average_ ? "cpu.average:" : "cpu.max:") + name_;
-    if (in.size() < 3 || in.size() != out.size() || in[0] != out[0] || in[1] != out[1])
-      throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": input and output do not fit each other");
+    axes_ = pool_axes(op, in, out);
     batch_ = in[0];
     channels_ = in[1];
-    if (kind == "GlobalAveragePool" || kind == "GlobalMaxPool") {
-      for (size_t i = 2; i < in.size(); ++i) {
-        Axis& a = axes_[2 - (in.size() - 2) + (i - 2)];
-        a.in = a.kernel = in[i];
-        if (in.size() > 4 || out[i] != 1) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": unexpected shapes");
-      }
-    } else {
-      const Dims kernel = op.node(0).integers("kernel_shape");
-      axes_ = axes_of(op, in, out, kernel, op.node(0).integer("ceil_mode", 0) == 0);
-      count_padding_ = op.node(0).integer("count_include_pad", 0) != 0;
-    }
+    count_padding_ = op.node(0).integer("count_include_pad", 0) != 0;
     mapped_ = average_ || floats_ || op.find_table("ratio") != nullptr;
     source_ = source_of(op, input, mapped_ ? op.table<float>("ratio")[0] : 1.f);
   }
@@ -64,15 +53,12 @@ class PoolKernel : public Kernel {
   struct Reach { int64_t first, last, counted; };
   Reach reach(const Axis& a, int64_t o) const {
     const int64_t start = o * a.stride - a.pad_begin;
-    Reach r{a.kernel, -1, 0};
+    Reach r{a.kernel, -1, counted_places(a, o, count_padding_)};
     for (int64_t k = 0; k < a.kernel; ++k) {
       const int64_t p = start + k * a.dilation;
-      if (p >= 0 && p < a.in) {
-        r.first = std::min(r.first, k);
-        r.last = k;
-      }
-      // Counted padding goes as far as the padding that is declared, not into what ceil_mode adds.
-      r.counted += count_padding_ ? p < a.in + a.pad_end : p >= 0 && p < a.in;
+      if (p < 0 || p >= a.in) continue;
+      r.first = std::min(r.first, k);
+      r.last = k;
     }
     return r;
   }

@@ -204,9 +204,9 @@ struct Built {
 
 }  // namespace
 
-Plugin::Plugin() {
+Plugin::Plugin(const std::string& name) : name_(name) {
   const char* build = std::getenv("QUERN_BUILD_DIR");
-  const std::string file = std::string(build ? build : ".") + "/lib/quern/plugins/cpu.so";
+  const std::string file = std::string(build ? build : ".") + "/lib/quern/plugins/" + name + ".so";
   void* library = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (!library) { ADD_FAILURE() << "can't open the plugin: " << dlerror(); std::abort(); }
   using Entry = quern_status* (*)(const quern_host*, quern_plugin*);
@@ -216,11 +216,19 @@ Plugin::Plugin() {
   const std::string failed = entry ? take(entry(&host, &plugin)) : "no entry";
   if (!failed.empty() || plugin.kind != QUERN_KIND_TARGET || !plugin.target) { ADD_FAILURE() << failed; std::abort(); }
   target_ = plugin.target;
+  const std::vector<std::string> all = name == "cpu" ? std::vector<std::string>{"vnni", "avx512", "avx2", "sse41"} : std::vector<std::string>{"opencl12"};
+  any_profile_ = all.front();
+  for (const std::string& p : all) {
+    reason_.clear();
+    if (available(reason_, p)) profiles_.push_back(p);
+  }
 }
 
-Plugin& Plugin::get() {
-  static Plugin plugin;
-  return plugin;
+Plugin& Plugin::get(const std::string& name) {
+  static std::map<std::string, std::unique_ptr<Plugin>> plugins;
+  auto& p = plugins[name];
+  if (!p) p.reset(new Plugin(name));
+  return *p;
 }
 
 bool Plugin::available(std::string& reason, const std::string& profile) const {
@@ -239,7 +247,7 @@ bool Plugin::supports(const Unit& unit, std::string& reason) const {
   sink.self = &reason;
   sink.write = [](void* self, quern_str t) { *static_cast<std::string*>(self) += text(t); };
   int32_t yes = 0;
-  const std::string failed = take(target_->supports(target_->self, {"vnni", 4}, &built.op, &yes, &sink));
+  const std::string failed = take(target_->supports(target_->self, str(any_profile_), &built.op, &yes, &sink));
   if (!failed.empty()) reason = failed;
   return failed.empty() && yes;
 }
@@ -259,19 +267,10 @@ std::string Plugin::derive(const Unit& unit, std::map<std::string, Table>& table
     (*static_cast<std::map<std::string, Table>*>(self))[text(name)] = t;
     return nullptr;
   };
-  return take(target_->derive(target_->self, {"vnni", 4}, &built.op, &sink), code);
+  return take(target_->derive(target_->self, str(any_profile_), &built.op, &sink), code);
 }
 
-const std::vector<std::string>& Plugin::profiles() const {
-  static const std::vector<std::string> all = [this] {
-    std::vector<std::string> there;
-    std::string why;
-    for (const char* name : {"vnni", "avx512", "avx2", "sse41"})
-      if (available(why, name)) there.emplace_back(name);
-    return there;
-  }();
-  return all;
-}
+const std::vector<std::string>& Plugin::profiles() const { return profiles_; }
 
 Result Plugin::run(const Unit& unit, const RunOptions& options, const std::string& profile) const {
   if (!profile.empty()) return run_profile(unit, options, profile);

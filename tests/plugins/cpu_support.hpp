@@ -1,5 +1,5 @@
-// For the tests of the cpu target: the built plugin through its C table, units put together from plain data, and running
-// them on row-major arrays whatever layout the kernel wants. Nothing of the host's pipeline.
+// For the tests of targets: a built plugin through its C table, units put together from plain data, and running
+// them on row-major arrays whatever layout the kernel wants. Nothing of the host's pipeline. Without a name, the cpu target.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -84,9 +84,11 @@ struct RunOptions {
 
 class Plugin {
  public:
-  static Plugin& get();
+  static Plugin& get(const std::string& name = "cpu");
+  const std::string& name() const { return name_; }
   const quern_target& target() const { return *target_; }
   bool available(std::string& reason, const std::string& profile = "vnni") const;
+  const std::string& reason() const { return reason_; }  // why there are no profiles
   const std::vector<std::string>& profiles() const;  // that can run here, the best first
   std::string derive(const Unit& unit, std::map<std::string, Table>& tables, int32_t* code = nullptr) const;
   // "": on all profiles that are available, which must agree.
@@ -94,8 +96,10 @@ class Plugin {
   bool supports(const Unit& unit, std::string& reason) const;
 
  private:
-  Plugin();
+  explicit Plugin(const std::string& name);
   Result run_profile(const Unit& unit, const RunOptions& options, const std::string& profile) const;
+  std::string name_, any_profile_, reason_;  // any_profile_: for what is the same on all
+  std::vector<std::string> profiles_;
   const quern_target* target_ = nullptr;
 };
 

@@ -1,5 +1,5 @@
-// Hardware-true, unit by unit: what the host's interpreter computes from the rules alone and what the cpu target computes
-// must be the same bytes. Random units of every operator the rules name, with every output type.
+// Hardware-true, unit by unit: what the host's interpreter computes from the rules alone and what a target computes must be the
+// same bytes. Random units of every operator the rules name, with every output type, on every target with contracts of these names.
 #include <algorithm>
 #include <climits>
 
@@ -11,15 +11,36 @@
 namespace cpu_test {
 namespace {
 
+Plugin* plugin = nullptr;  // the target under test
+
+// How many random units of a kind; QUERN_TEST_ROUNDS: at most, where a tool makes every run slow.
+int rounds(int n) {
+  const char* most = std::getenv("QUERN_TEST_ROUNDS");
+  return most ? std::min(n, std::atoi(most)) : n;
+}
+int compared = 0;
+
 const quern::Rules& rules() {
-  static const quern::Rules r = [] {
+  static std::map<Plugin*, quern::Rules> parsed;
+  auto& r = parsed[plugin];
+  if (r.contracts.empty()) {
     quern_str text{};
-    const auto& t = Plugin::get().target();
+    const auto& t = plugin->target();
     t.describe(t.self, &text);
-    return quern::parse_rules(std::string_view(text.data, text.size), "cpu.so");
-  }();
+    r = quern::parse_rules(std::string_view(text.data, text.size), plugin->name());
+  }
   return r;
 }
+
+class Simulated : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    plugin = &Plugin::get(GetParam());
+    compared = 0;
+    if (plugin->profiles().empty()) GTEST_SKIP() << GetParam() << " can't run here: " << plugin->reason();
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Targets, Simulated, testing::Values("cpu", "gpu_opencl"), [](const auto& info) { return std::string(info.param); });
 
 quern::DType type_of(uint32_t t) {
   return t == QUERN_DTYPE_F32 ? quern::DType::f32 : t == QUERN_DTYPE_S8 ? quern::DType::s8 : t == QUERN_DTYPE_S32 ? quern::DType::s32
@@ -102,16 +123,18 @@ quern::Tensor simulate(const Unit& unit, const std::map<std::string, Table>& tab
 }
 
 void both(const Unit& unit, const std::string& what) {
-  const Result r = Plugin::get().run(unit);
+  if (!rules().contracts.count(unit.contract)) return;  // not every target has every operator
+  ++compared;
+  const Result r = plugin->run(unit);
   ASSERT_EQ(r.error, "") << what;
   const quern::Tensor simulated = simulate(unit, r.tables);
   ASSERT_EQ(simulated.dims(), unit.output.dims) << what;
   if (unit.output.quant) {
-    EXPECT_EQ(simulated.to_ints(), r.codes) << what;
+    EXPECT_EQ(simulated.to_ints(), r.codes) << what << " on " << r.kernel;
   } else {
     const auto f = simulated.values<float>();
     ASSERT_EQ(f.size(), r.floats.size());
-    EXPECT_EQ(std::memcmp(f.data(), r.floats.data(), f.size_bytes()), 0) << what;
+    EXPECT_EQ(std::memcmp(f.data(), r.floats.data(), f.size_bytes()), 0) << what << " on " << r.kernel;
   }
 }
 
@@ -192,10 +215,9 @@ struct Maker {
 
 std::string with(const std::string& contract, const Unit& u) { return u.output.quant ? contract : contract + "_float"; }
 
-TEST(CpuSimulated, ConvolutionsAndProducts) {
-  REQUIRE_PROFILE("sse41");
+TEST_P(Simulated, ConvolutionsAndProducts) {
   Maker m;
-  for (int i = 0; i < 90; ++i) {
+  for (int i = 0; i < rounds(90); ++i) {
     Unit u;
     const int64_t group = m.pick(0, 2) ? 1 : m.pick(2, 6), icg = m.pick(1, 9), ocg = m.pick(1, 9), k = m.pick(1, 3), stride = m.pick(1, 2),
                   dilation = m.pick(1, 2), h = m.pick(6, 11), w = m.pick(6, 11), batch = m.pick(1, 2);
@@ -213,7 +235,7 @@ TEST(CpuSimulated, ConvolutionsAndProducts) {
     u.contract = with("dot", u);
     both(u, "Conv " + std::to_string(i));
   }
-  for (int i = 0; i < 45; ++i) {
+  for (int i = 0; i < rounds(45); ++i) {
     Unit u;
     const int64_t rows = m.pick(1, 9), k = m.pick(1, 70), n = m.pick(1, 40);
     const bool gemm = m.pick(0, 1), columns = !gemm || m.pick(0, 1);
@@ -231,10 +253,9 @@ TEST(CpuSimulated, ConvolutionsAndProducts) {
   }
 }
 
-TEST(CpuSimulated, TransposedConvolutions) {
-  REQUIRE_PROFILE("sse41");
+TEST_P(Simulated, TransposedConvolutions) {
   Maker m;
-  for (int i = 0; i < 90; ++i) {
+  for (int i = 0; i < rounds(90); ++i) {
     Unit u;
     const bool flat = i % 5 == 0;
     const int64_t group = m.pick(0, 2) ? 1 : m.pick(2, 4), icg = m.pick(1, 20), ocg = m.pick(1, 20), batch = m.pick(1, 2);
@@ -264,10 +285,9 @@ TEST(CpuSimulated, TransposedConvolutions) {
   }
 }
 
-TEST(CpuSimulated, ProductsOfTwoTensors) {
-  REQUIRE_PROFILE("sse41");
+TEST_P(Simulated, ProductsOfTwoTensors) {
   Maker m;
-  for (int i = 0; i < 120; ++i) {
+  for (int i = 0; i < rounds(120); ++i) {
     Unit u;
     const int64_t rows = m.pick(1, 40), depth = m.pick(1, 90), columns = m.pick(1, 140);
     Dims a, b, y;
@@ -307,15 +327,14 @@ TEST(CpuSimulated, ProductsOfTwoTensors) {
     both(u, "extremes");
     u.operands[0].dims[1] = u.operands[1].dims[0] = 33026;
     std::string why;
-    EXPECT_FALSE(Plugin::get().supports(u, why));
+    EXPECT_FALSE(plugin->supports(u, why));
     EXPECT_NE(why.find("accumulator"), std::string::npos) << why;
   }
 }
 
-TEST(CpuSimulated, Tables) {
-  REQUIRE_PROFILE("sse41");
+TEST_P(Simulated, Tables) {
   Maker m;
-  for (int i = 0; i < 9; ++i)
+  for (int i = 0; i < rounds(9); ++i)
     for (const char* op : {"Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Swish", "Gelu", "Mish", "LeakyRelu", "PRelu", "Elu", "Celu", "Selu", "Softplus",
                            "Softsign", "ThresholdedRelu", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Erf", "Sign", "Floor", "Ceil", "Round"}) {
       Unit u;
@@ -337,10 +356,9 @@ void same_numbers(Unit& u, Maker& m) {
   if (m.pick(0, 1) && u.output.quant && u.operands[0].quant->is_signed == u.output.quant->is_signed) u.output.quant = u.operands[0].quant;
 }
 
-TEST(CpuSimulated, Pairs) {
-  REQUIRE_PROFILE("sse41");
+TEST_P(Simulated, Pairs) {
   Maker m;
-  for (int i = 0; i < 60; ++i)
+  for (int i = 0; i < rounds(60); ++i)
     for (const char* op : {"Add", "Sub", "Mul", "Div", "Max", "Min"}) {
       const int64_t n = m.pick(1, 2), c = m.pick(1, 70), h = m.pick(1, 6), w = m.pick(1, 9);
       const Dims dims = i % 5 == 4 ? Dims{n, c} : Dims{n, c, h, w};
@@ -368,15 +386,14 @@ TEST(CpuSimulated, Pairs) {
     }
 }
 
-TEST(CpuSimulated, Selections) {
-  REQUIRE_PROFILE("sse41");
+TEST_P(Simulated, Selections) {
   Maker m;
   const auto check = [&](Unit u, const std::string& what, int i) {
     same_numbers(u, m);
     u.contract = with("move", u);
     both(u, what + " " + std::to_string(i));
   };
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < rounds(60); ++i) {
     const Dims dims{m.pick(1, 3), m.pick(1, 40), m.pick(2, 9), m.pick(2, 9)};
     const size_t axis = static_cast<size_t>(m.pick(0, 3));
     const int64_t size = dims[axis], a = static_cast<int64_t>(axis) - (m.pick(0, 1) ? 4 : 0);
@@ -463,11 +480,10 @@ TEST(CpuSimulated, Selections) {
   }
 }
 
-TEST(CpuSimulated, Means) {
-  REQUIRE_PROFILE("sse41");
+TEST_P(Simulated, Means) {
   Maker m;
   const std::vector<std::vector<int64_t>> all_axes{{2, 3}, {-1}, {1}, {1, 3}, {0, 2}, {0, 1, 2, 3}, {-2, -1}, {2}};
-  for (int i = 0; i < 64; ++i) {
+  for (int i = 0; i < rounds(64); ++i) {
     const Dims dims{m.pick(1, 3), m.pick(1, 70), m.pick(1, 7), m.pick(1, 30)};
     const auto axes = all_axes[static_cast<size_t>(i) % all_axes.size()];
     const bool keep = i % 3 != 0, stated = i % 2;
@@ -490,14 +506,14 @@ TEST(CpuSimulated, Means) {
     u.contract = "mean";
     both(u, "ReduceMean " + std::to_string(i));
   }
+  if (compared == 0) GTEST_SKIP() << GetParam() << " has no ReduceMean";
 }
 
-TEST(CpuSimulated, Resize) {
-  REQUIRE_PROFILE("sse41");
+TEST_P(Simulated, Resize) {
   Maker m;
   const char* const modes[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"};
   const char* const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
-  for (int i = 0; i < 120; ++i) {
+  for (int i = 0; i < rounds(120); ++i) {
     const bool image = i % 5 != 0, nearest = i % 2, by_sizes = m.pick(0, 1);
     Dims dims{m.pick(1, 2), m.pick(1, 70), m.pick(1, 9), m.pick(1, 9)};
     if (!image) dims.pop_back();
@@ -524,10 +540,9 @@ TEST(CpuSimulated, Resize) {
   }
 }
 
-TEST(CpuSimulated, EverythingElse) {
-  REQUIRE_PROFILE("sse41");
+TEST_P(Simulated, EverythingElse) {
   Maker m;
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < rounds(60); ++i) {
     const int64_t n = m.pick(1, 2), c = m.pick(1, 40), h = m.pick(4, 9), w = m.pick(4, 9);
     const Dims dims{n, c, h, w};
     Unit add;
