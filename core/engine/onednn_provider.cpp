@@ -7,6 +7,7 @@
 #include "core/engine/depthwise.hpp"
 #include "core/engine/engine.hpp"
 #include "core/engine/onednn_kernel.hpp"
+#include "core/rules/fallback.hpp"
 
 namespace quern {
 namespace {
@@ -15,8 +16,9 @@ class OnednnProvider final : public Provider {
  public:
   std::string name() const override { return "onednn"; }
 
+  // A node in f16 is computed in an order of ours.
   bool knows(const Graph&, const Node& node) const override {
-    return (node.domain.empty() || node.domain == "ai.onnx") &&
+    return !is_f16(node) && (node.domain.empty() || node.domain == "ai.onnx") &&
            (node.op == "Conv" || node.op == "ConvTranspose" || node.op == "Gemm" || node.op == "MatMul");
   }
 

@@ -18,6 +18,7 @@ struct IntegerModel {
   json::object provenance;     // tool, version, model digest, configuration digest (no times)
   int64_t integer_nodes = 0, float_nodes = 0;    // of the float graph's nodes (constants and folded ones not counted)
   int64_t integer_macs = 0, total_macs = 0;      // per sample
+  int64_t f16_nodes = 0, f16_macs = 0;           // of the float ones: those that run in f16 (core/rules/fallback.hpp)
 };
 
 inline constexpr int64_t bias_limit = int64_t{1} << 30;  // |bias| in integers

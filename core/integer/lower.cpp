@@ -7,6 +7,8 @@
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/integer/build_unit.hpp"
+#include "core/integer/half_nodes.hpp"
+#include "core/rules/fallback.hpp"
 
 namespace quern {
 
@@ -82,8 +84,11 @@ class Lowering {
       model_.total_macs += macs;
       const auto it = unit_of_.find(id);
       if (it == unit_of_.end()) {
-        emit_float(node);
+        const bool half = fallback_of(rules_, graph_, node) == Precision::f16;
+        emit_float(node, half);
         ++model_.float_nodes;
+        model_.f16_nodes += half;
+        model_.f16_macs += half ? macs : 0;
         continue;
       }
       ++model_.integer_nodes;
@@ -94,6 +99,7 @@ class Lowering {
     std::vector<ValueId> outputs;
     for (ValueId v : graph_.outputs()) outputs.push_back(float_form(v));
     model_.graph.set_outputs(outputs);
+    if (model_.f16_nodes > 0) put_half_roundings(model_.graph);
     model_.graph.check();
     return std::move(model_);
   }
@@ -179,8 +185,9 @@ class Lowering {
     model_.graph.add_node(std::move(node));
   }
 
-  void emit_float(const Node& node) {
+  void emit_float(const Node& node, bool half) {
     Node copy = node;
+    if (half) mark_f16(copy);
     copy.inputs.clear();
     copy.outputs.clear();
     for (ValueId v : node.inputs) copy.inputs.push_back(v == no_value ? no_value : float_form(v));

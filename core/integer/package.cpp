@@ -99,7 +99,8 @@ void write_package(const IntegerModel& model, const fs::path& folder) {
       {"target", json::object{{"name", model.target}, {"id", model.target_id}, {"version", model.target_version},
                               {"profile", model.profile}, {"rules_digest", model.rules_digest}}},
       {"coverage", json::object{{"integer_nodes", model.integer_nodes}, {"float_nodes", model.float_nodes},
-                                {"integer_macs", model.integer_macs}, {"total_macs", model.total_macs}}},
+                                {"integer_macs", model.integer_macs}, {"total_macs", model.total_macs},
+                                {"f16_nodes", model.f16_nodes}, {"f16_macs", model.f16_macs}}},
       {"data", json::object{{"file", "data.bin"}, {"bytes", bytes}, {"sha256", digest}}},
       {"name", graph.name}, {"opset", graph.opset}, {"inputs", std::move(inputs)}, {"outputs", std::move(outputs)},
       {"contracts", std::move(contracts)}, {"values", std::move(values)}, {"nodes", std::move(nodes)}, {"notes", std::move(notes)}};
@@ -136,6 +137,10 @@ IntegerModel read_package(const fs::path& folder) {
   model.float_nodes = coverage.integer("float_nodes");
   model.integer_macs = coverage.integer("integer_macs");
   model.total_macs = coverage.integer("total_macs");
+  if (coverage.has("f16_nodes")) {  // packages of earlier versions have none
+    model.f16_nodes = coverage.integer("f16_nodes");
+    model.f16_macs = coverage.integer("f16_macs");
+  }
   for (const auto& n : index.array("notes")) {
     const Fields note(n, where);
     model.notes.push_back({note.text("node"), note.text("text")});

@@ -6,9 +6,11 @@
 
 #include "core/base/error.hpp"
 #include "core/graph/passes.hpp"
+#include "core/integer/half_nodes.hpp"
 #include "core/integer/qdq_runtime.hpp"
 #include "core/integer/quantized_uses.hpp"
 #include "core/onnx/onnx.hpp"
+#include "core/rules/fallback.hpp"
 
 namespace quern {
 namespace {
@@ -139,6 +141,19 @@ void put_constants(Graph& g, DequantizedConstants& constants, const Graph& graph
   }
 }
 
+// What the package computes in f16: its roundings, as far as a file can say it; the runtime computes between them as it likes.
+void put_f16(Graph& g, const IntegerModel& model) {
+  std::vector<NodeId> marked;
+  for (NodeId id : g.order()) {
+    const NodeId lowered = model.graph.find_node(g.node(id).name);
+    if (lowered == no_node || !is_f16(model.graph.node(lowered)) || model.graph.node(lowered).op != g.node(id).op) continue;
+    mark_f16(g.node(id));
+    marked.push_back(id);
+  }
+  if (!marked.empty()) put_half_roundings(g);
+  for (NodeId id : marked) unmark_f16(g.node(id));
+}
+
 }  // namespace
 
 std::string name_of(QdqProfile profile) {
@@ -191,6 +206,7 @@ QdqExport export_qdq(const Graph& graph, const Placement& placement, const Integ
     g.rename_value(outputs[i], name);
   }
   if (profile == QdqProfile::ort) clip_in_codes(g);
+  if (model.f16_nodes > 0) put_f16(g, model);
   // Weights that only integers replaced are dropped with what else has no use any more.
   remove_dead(g);
   if (profile == QdqProfile::plain) return out;

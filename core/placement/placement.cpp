@@ -53,7 +53,7 @@ std::string explain(const Graph& graph, const Rules& rules, const Placement& pla
     out += fmt::format(" -> {} - {}\n", u.output_quantizer >= 0 ? fmt::format("q{}", u.output_quantizer) : "float", u.reason);
   }
   out += placement.floats.empty() ? "\nno node stays float\n" : "\nfloat\n";
-  for (const auto& f : placement.floats) out += fmt::format("  {} - {}\n", label(f.node), f.reason);
+  for (const auto& f : placement.floats) out += fmt::format("  {}{} - {}\n", label(f.node), f.f16 ? " in f16" : "", f.reason);
   return out;
 }
 

@@ -41,7 +41,7 @@ struct PlacedUnit {
   std::string reason;
 };
 
-struct FloatNode { NodeId node = no_node; std::string reason; };
+struct FloatNode { NodeId node = no_node; std::string reason; bool f16 = false; /* the rules let the host run it in f16 */ };
 
 struct Placement {
   std::vector<Quantizer> quantizers;

@@ -6,6 +6,7 @@
 
 #include "core/base/error.hpp"
 #include "core/placement/solver.hpp"
+#include "core/rules/fallback.hpp"
 
 namespace quern::placing {
 
@@ -312,7 +313,7 @@ Placement Solver::collect() {
     const int d = drafts_.draft_of[static_cast<size_t>(n)];
     if (d >= 0 && state_[static_cast<size_t>(d)].integer) continue;
     const auto it = drafts_.reasons.find(n);
-    p.floats.push_back({n, it != drafts_.reasons.end() ? it->second : "left in float"});
+    p.floats.push_back({n, it != drafts_.reasons.end() ? it->second : "left in float", fallback_of(c_.rules, g_, g_.node(n)) == Precision::f16});
   }
   return p;
 }

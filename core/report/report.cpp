@@ -81,7 +81,7 @@ json::object placement_json(const Graph& graph, const Placement& placement) {
   for (const auto& u : placement.units) units.push_back(unit_json(graph, u));
   for (const auto& q : placement.quantizers) quantizers.push_back(quantizer_json(graph, q));
   for (const auto& f : placement.floats)
-    floats.push_back(json::object{{"node", graph.node(f.node).name}, {"op", graph.node(f.node).op}, {"reason", f.reason}});
+    floats.push_back(json::object{{"node", graph.node(f.node).name}, {"op", graph.node(f.node).op}, {"precision", f.f16 ? "f16" : "f32"}, {"reason", f.reason}});
   return json::object{{"units", std::move(units)}, {"quantizers", std::move(quantizers)}, {"float_nodes", std::move(floats)}};
 }
 
@@ -106,7 +106,8 @@ json::object report_json(const Config& config, const RunResult& r) {
 
   const IntegerModel& m = r.integer;
   out["coverage"] = json::object{{"integer_nodes", m.integer_nodes}, {"float_nodes", m.float_nodes}, {"nodes", ratio(m.integer_nodes, m.integer_nodes + m.float_nodes)},
-                                 {"integer_macs", m.integer_macs}, {"total_macs", m.total_macs}, {"macs", ratio(m.integer_macs, m.total_macs)}};
+                                 {"integer_macs", m.integer_macs}, {"total_macs", m.total_macs}, {"macs", ratio(m.integer_macs, m.total_macs)},
+                                 {"f16_nodes", m.f16_nodes}, {"f16_macs", m.f16_macs}};
   if (r.cost_units + r.cost_unknown > 0)
     out["cost"] = json::object{{"cycles", r.cost_cycles}, {"bytes", r.cost_bytes}, {"units", r.cost_units}, {"units_without", r.cost_unknown}};
   if (r.evaluated) {
@@ -157,13 +158,15 @@ std::string summary_text(const Config& config, const RunResult& r) {
   s += fmt::format("target     {} ({}), preset {}\n", r.target, r.profile, r.preset.empty() ? "none" : r.preset);
   s += fmt::format("integer    {} of {} nodes, {:.2f} % of multiply-accumulates\n", m.integer_nodes, m.integer_nodes + m.float_nodes,
                    100 * ratio(m.integer_macs, m.total_macs));
+  if (m.f16_nodes > 0)
+    s += fmt::format("f16        {} of {} nodes, {:.2f} % of multiply-accumulates\n", m.f16_nodes, m.integer_nodes + m.float_nodes, 100 * ratio(m.f16_macs, m.total_macs));
   // Float nodes by operator and reason, the most frequent first.
-  struct Kept { std::string op, name, reason; size_t nodes = 0; };
+  struct Kept { std::string op, name, reason; size_t nodes = 0; bool f16 = false; };
   std::vector<Kept> kept_float;
   for (const auto& f : r.placement.floats) {
     const Node& n = r.graph.node(f.node);
-    const auto same = std::find_if(kept_float.begin(), kept_float.end(), [&](const Kept& k) { return k.op == n.op && k.reason == f.reason; });
-    if (same == kept_float.end()) kept_float.push_back({n.op, n.name, f.reason, 1});
+    const auto same = std::find_if(kept_float.begin(), kept_float.end(), [&](const Kept& k) { return k.op == n.op && k.reason == f.reason && k.f16 == f.f16; });
+    if (same == kept_float.end()) kept_float.push_back({n.op, n.name, f.reason, 1, f.f16});
     else ++same->nodes;
   }
   std::stable_sort(kept_float.begin(), kept_float.end(), [](const Kept& a, const Kept& b) { return a.nodes > b.nodes; });
@@ -171,7 +174,7 @@ std::string summary_text(const Config& config, const RunResult& r) {
   for (size_t i = 0; i < std::min<size_t>(kept_float.size(), 6); ++i) {
     const Kept& k = kept_float[i];
     shown += k.nodes;
-    s += fmt::format("float      {} {}: {}\n", k.nodes == 1 ? k.op : fmt::format("{} x {}", k.nodes, k.op),
+    s += fmt::format("{}      {} {}: {}\n", k.f16 ? "f16  " : "float", k.nodes == 1 ? k.op : fmt::format("{} x {}", k.nodes, k.op),
                      k.nodes == 1 ? fmt::format("'{}'", k.name) : fmt::format("('{}', ...)", k.name), k.reason);
   }
   if (shown < r.placement.floats.size()) s += fmt::format("           and {} more nodes (report.json)\n", r.placement.floats.size() - shown);

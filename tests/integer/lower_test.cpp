@@ -11,6 +11,8 @@
 #include "core/graph/shapes.hpp"
 #include "core/integer/build_unit.hpp"
 #include "core/integer/integer.hpp"
+#include "core/numeric/rounding.hpp"
+#include "core/rules/fallback.hpp"
 
 namespace quern {
 namespace {
@@ -22,12 +24,17 @@ std::string rules_json() {
 
 class StandIn : public Target {
  public:
-  bool refuse = false;
+  bool refuse = false, half = false;  // half: its rules let the host fall back to f16
   std::string name() const override { return "stand_in"; }
   std::string id() const override { return "org.quern.test.stand_in"; }
   std::string version() const override { return "1.0.0"; }
   fs::path path() const override { return {}; }
-  std::string rules_text() const override { return rules_json(); }
+  std::string rules_text() const override {
+    std::string text = rules_json();
+    const std::string f32 = "\"fallback\": [\"f32\"]";
+    if (half) text.replace(text.find(f32), f32.size(), "\"fallback\": [\"f16\", \"f32\"]");
+    return text;
+  }
   Rules rules(const std::string& profile) const override { return parse_rules(rules_text(), "rules.json", profile); }
   bool available(const std::string&, std::string* reason) const override { *reason = "it has no kernels"; return false; }
   bool supports(const std::string&, const IntegerUnit&, std::string* reason) const override {
@@ -103,11 +110,14 @@ void set_ranges(const Graph& graph, const Rules& rules, Placement& placement, do
 
 struct Lowered {
   StandIn target;
-  Rules rules = target.rules("");
+  Rules rules;
   Placement placement;
   IntegerModel model;
-  explicit Lowered(const Graph& graph, double largest = 2, bool refuse = false) : placement(place(graph, rules)) {
+  explicit Lowered(const Graph& graph, double largest = 2, bool refuse = false, bool half = false) {
     target.refuse = refuse;
+    target.half = half;
+    rules = target.rules("");
+    placement = place(graph, rules);
     set_ranges(graph, rules, placement, largest);
     model = lower(graph, placement, rules, target);
   }
@@ -211,6 +221,115 @@ TEST(Lower, WhatTheTargetRefusesStaysFloat) {
   EXPECT_EQ(largest_difference(run(l.model.graph), run(net.graph)), 0);
   const Graph qdq = export_qdq(net.graph, l.placement, l.model).graph;
   for (NodeId id : qdq.order()) EXPECT_NE(qdq.node(id).op, "QuantizeLinear");
+}
+
+float half(double v) { return from_half(to_half(static_cast<float>(v))); }
+
+// What the contract of f16 says, in plain code: operands rounded, sums of taps in the order of channels and taps, each output rounded once.
+std::vector<float> network_in_half(const Network& net, const Tensor& x) {
+  const auto in = x.values<float>();
+  std::vector<float> out;
+  const auto w2 = net.graph.value(net.graph.find_value("w2")).constant->values<float>();
+  for (int64_t n = 0; n < 2; ++n) {
+    std::vector<float> hidden;
+    for (int64_t c = 0; c < 4; ++c)
+      for (int64_t y = 0; y < 4; ++y)
+        for (int64_t z = 0; z < 4; ++z) {
+          double sum = half(net.b1[static_cast<size_t>(c)]);
+          for (int64_t i = 0; i < 3; ++i)
+            for (int64_t k = 0; k < 9; ++k)
+              sum += static_cast<double>(half(in[static_cast<size_t>(((n * 3 + i) * 6 + y + k / 3) * 6 + z + k % 3)])) * half(net.w1[static_cast<size_t>((c * 3 + i) * 9 + k)]);
+          hidden.push_back(std::max(0.f, half(sum)));
+        }
+    for (size_t c = 0; c < 2; ++c)
+      for (size_t p = 0; p < 16; ++p) {
+        double sum = 0;
+        for (size_t i = 0; i < 4; ++i) sum += static_cast<double>(hidden[i * 16 + p]) * half(w2[c * 4 + i]);
+        out.push_back(half(sum));
+      }
+  }
+  return out;
+}
+
+TEST(Lower, WhatTheRulesLetFallBackToHalfIsRoundedOncePerNode) {
+  Network net;
+  const Lowered l(net.graph, 2, true, true);
+  EXPECT_EQ(l.model.float_nodes, 3);
+  EXPECT_EQ(l.model.f16_nodes, 3);
+  EXPECT_EQ(l.model.f16_macs, l.model.total_macs);
+  EXPECT_EQ(run(l.model.graph), network_in_half(net, sample()));
+  // No library computes them, and their bytes are the same on every machine.
+  Engine engine(l.model.graph, {.providers = {onednn_provider(), own_float_provider()}});
+  for (const PlanStep& step : engine.plan_info({{"x", sample()}}).steps) {
+    EXPECT_NE(step.provider, "onednn") << step.node;
+    EXPECT_TRUE(step.portable) << step.node;
+  }
+  // An operand is rounded once, and what a node in f16 makes needs no rounding.
+  std::map<std::string, int> count;
+  for (NodeId id : l.model.graph.order()) ++count[l.model.graph.node(id).op];
+  EXPECT_EQ(count["Cast"], 8) << "x and three outputs, to f16 and back";
+  EXPECT_EQ(l.model.graph.value(l.model.graph.outputs()[0]).name, "y");
+}
+
+TEST(Lower, PackageAndQdqKnowHalf) {
+  Network net;
+  const Lowered l(net.graph, 2, true, true);
+  const fs::path folder = fs::path(::testing::TempDir()) / "quern_package_half";
+  fs::remove_all(folder);
+  write_package(l.model, folder);
+  const IntegerModel back = read_package(folder);
+  fs::remove_all(folder);
+  EXPECT_EQ(back.f16_nodes, 3);
+  EXPECT_EQ(back.f16_macs, l.model.f16_macs);
+  EXPECT_EQ(run(back.graph), run(l.model.graph));
+  const Graph qdq = export_qdq(net.graph, l.placement, l.model).graph;
+  std::map<std::string, int> count;
+  for (NodeId id : qdq.order()) {
+    ++count[qdq.node(id).op];
+    EXPECT_FALSE(is_f16(qdq.node(id))) << "an attribute that no other runtime knows";
+  }
+  EXPECT_EQ(count["Cast"], 8);
+  EXPECT_EQ(qdq.value(qdq.outputs()[0]).name, "y");
+  EXPECT_LT(largest_difference(run(qdq), run(l.model.graph)), 0.02);  // a step of f16 where a library sums in another order
+}
+
+// Integers where there are some; only what is left is in f16.
+TEST(Lower, UnitsStayIntegersBesideHalf) {
+  Network net;
+  const Lowered l(net.graph, 2, false, true);
+  EXPECT_EQ(l.model.f16_nodes, 0);
+  EXPECT_EQ(l.model.integer_nodes, 3);
+}
+
+TEST(Fallback, NumbersThatHalfCannotHoldStayInFloat) {
+  StandIn target;
+  const Rules f32 = target.rules("");
+  target.half = true;
+  const Rules f16 = target.rules("");
+  Graph g;
+  const ValueId x = g.add_value("x", DType::f32, Dims{1, 4}), n = g.add_value("n", DType::s64, Dims{1, 4});
+  g.set_inputs({x, n});
+  const auto node = [&](const char* op, std::vector<ValueId> inputs, DType out) {
+    Node made;
+    made.name = g.unique_name(op);
+    made.op = op;
+    made.inputs = std::move(inputs);
+    made.outputs = {g.add_value(g.unique_name("y"), out, Dims{1, 4})};
+    return made;
+  };
+  const auto constant = [&](float v) { return g.add_constant("c", Tensor::of<float>({1}, std::vector<float>{v})); };
+  std::string why;
+  EXPECT_EQ(fallback_of(f32, g, node("Softmax", {x}, DType::f32), &why), Precision::f32);
+  EXPECT_EQ(why, "");
+  EXPECT_EQ(fallback_of(f16, g, node("Softmax", {x}, DType::f32), &why), Precision::f16);
+  EXPECT_EQ(fallback_of(f16, g, node("Mul", {x, constant(65504)}, DType::f32), &why), Precision::f16);
+  EXPECT_EQ(fallback_of(f16, g, node("Add", {x, constant(-1e30f)}, DType::f32), &why), Precision::f16) << "a mask";
+  EXPECT_EQ(fallback_of(f16, g, node("Mul", {x, constant(70000)}, DType::f32), &why), Precision::f32);
+  EXPECT_NE(why.find("beyond those of f16"), std::string::npos) << why;
+  EXPECT_EQ(fallback_of(f16, g, node("Cast", {n}, DType::f32), &why), Precision::f32);
+  EXPECT_EQ(fallback_of(f16, g, node("ArgMax", {x}, DType::s64), &why), Precision::f32);
+  EXPECT_EQ(fallback_of(f16, g, node("Range", {n}, DType::f32), &why), Precision::f32);
+  EXPECT_EQ(fallback_of(f16, g, node("Resize", {x, no_value, constant(1e5f)}, DType::f32), &why), Precision::f16) << "a factor is no operand";
 }
 
 TEST(Lower, NamesOfTheModelAreNeverTakenAway) {
