@@ -1,4 +1,4 @@
-// The range whose quantizer has the smallest expected squared error: rounding inside, clipping outside, weighed against each
+// The range whose quantizer has the smallest expected squared (mse) or absolute (mae) error: rounding inside, clipping outside, weighed against each
 // other with the levels the target really has.
 //
 // Activations (per tensor): on the histogram, values taken as even within a bin; the error integral of a bin has a closed
@@ -10,92 +10,46 @@
 #include <functional>
 
 #include "estimators.hpp"
+#include "histogram.hpp"
+#include "quantizer.hpp"
 
 namespace ranges {
 namespace {
 
-struct Quantizer {
-  double scale = 1;
-  double low = 0, high = 0;  // codes relative to the zero point: values low*scale .. high*scale
-};
+// 2: squares, 1: absolute values.
+enum class Norm { squared, absolute };
 
-// What the host makes of a range (zero exact, by widening one end; symmetric: M at the largest code).
-Quantizer quantizer_for(const QuantizerView& q, double low, double high) {
-  const auto levels = static_cast<double>(q.qmax() - q.qmin());
-  const auto qmin = static_cast<double>(q.qmin());
-  Quantizer out;
-  if (q.symmetric()) {
-    const double m = std::max(std::fabs(low), std::fabs(high));
-    if (qmin >= 0 && low >= 0 && !q.is_weight()) {
-      out = {m / levels, 0, levels};  // unsigned, all codes on one side
-    } else {
-      // [-M * L / (L - 2), M] with an even number of levels L, [-M, M] with an odd one.
-      const double top = std::floor(levels / 2);
-      out = {m / top, std::fmod(levels, 2) != 0 ? -top - 1 : -top, top};
-    }
-  } else {
-    low = std::min(low, 0.0);
-    high = std::max(high, 0.0);
-    const double zero = std::floor(-low * levels / (high - low) + 0.5);
-    double a = 0, b = 0;
-    if (zero < levels) a = high - zero / (zero - levels) * high;
-    if (zero > 0) b = (zero - levels) / zero * low - low;
-    out.scale = std::max(a, b) / levels;
-    out.low = -zero;
-    out.high = levels - zero;
-  }
-  return out;
-}
-
-// Integral from 0 to t of (u - nearest level)^2, in units of the step; levels at the integers low..high.
-double error_integral(double t, double low, double high) {
-  auto inside = [](double x) {
+// Integral from 0 to t of |u - nearest level|^norm, in units of the step; levels at the integers low..high.
+double error_integral(Norm norm, double t, double low, double high) {
+  const bool squared = norm == Norm::squared;
+  const auto inside = [&](double x) {
     const double n = std::floor(x + 0.5), r = x - n;
-    return n / 12 + r * r * r / 3;
+    return squared ? n / 12 + r * r * r / 3 : n / 4 + (r < 0 ? -r * r : r * r) / 2;
   };
-  if (t > high) return inside(high) + (t - high) * (t - high) * (t - high) / 3;
-  if (t < low) return inside(low) + (t - low) * (t - low) * (t - low) / 3;
+  const auto beyond = [&](double d) { return squared ? d * d * d / 3 : (d < 0 ? -d * d : d * d) / 2; };
+  if (t > high) return inside(high) + beyond(t - high);
+  if (t < low) return inside(low) + beyond(t - low);
   return inside(t);
 }
 
-class Histogram {
- public:
-  Histogram(const quern_statistic& h, double low, double high) {
-    const double width = std::ldexp(1.0, h.exponent) / bins;
-    for (int64_t i = bins; i-- > 0;)
-      if (h.negative[i] > 0) add(-width * static_cast<double>(i + 1), -width * static_cast<double>(i), h.negative[i], low, high);
-    for (int64_t i = 0; i < bins; ++i)
-      if (h.positive[i] > 0) add(width * static_cast<double>(i), width * static_cast<double>(i + 1), h.positive[i], low, high);
+double histogram_error(Norm norm, const std::vector<Bin>& bins, const Quantizer& q) {
+  const double step = q.scale, unit = norm == Norm::squared ? step * step * step : step * step;
+  double sum = 0;
+  for (const Bin& b : bins) {
+    const double whole = error_integral(norm, b.end / step, q.low, q.high) - error_integral(norm, b.begin / step, q.low, q.high);
+    sum += b.count * unit * whole / (b.end - b.begin);
   }
-  double error(const Quantizer& q) const {
-    const double step = q.scale, cube = step * step * step;
-    double sum = 0;
-    for (const Bin& b : bins_) {
-      const double whole = error_integral(b.end / step, q.low, q.high) - error_integral(b.begin / step, q.low, q.high);
-      sum += b.count * cube * whole / (b.end - b.begin);
-    }
-    return sum;
-  }
+  return sum;
+}
 
- private:
-  static constexpr int64_t bins = 2048;
-  struct Bin { double begin, end, count; };
-  void add(double begin, double end, int64_t count, double low, double high) {
-    // The outermost bins end at the extreme values.
-    const double b = std::max(begin, low), e = std::min(end, high);
-    bins_.push_back(b < e ? Bin{b, e, static_cast<double>(count)} : Bin{begin, end, static_cast<double>(count)});
-  }
-  std::vector<Bin> bins_;
-};
-
-double data_error(const std::vector<float>& data, const Quantizer& q) {
+double data_error(Norm norm, const std::vector<float>& data, const Quantizer& q) {
   const double inverse = 1 / q.scale;
   double sum = 0;
   for (const float v : data) {
     double code = std::floor(v * inverse + 0.5);
     code = code < q.low ? q.low : code > q.high ? q.high : code;
     const double e = v - code * q.scale;
-    sum += e * e;
+    sum += norm == Norm::squared ? e * e : std::fabs(e);
   }
   return sum;
 }
@@ -143,16 +97,7 @@ void search(const QuantizerView& q, const Error& error, double& low, double& hig
   high = full_high * high_ratio;
 }
 
-}  // namespace
-
-void Mse::requires_statistics(const Json& p, const QuantizerView& q, RequestSink& sink) {
-  p.only({}, "mse");
-  if (q.is_weight()) return;
-  sink.request(QUERN_STAT_MIN_MAX, q.axis());
-  if (!q.per_channel()) sink.request(QUERN_STAT_HISTOGRAM);  // there is no histogram per channel: min and max then
-}
-
-void Mse::estimate(const Json&, const QuantizerView& q, const Statistics& statistics, Span<double> low, Span<double> high) {
+void estimate_range(Norm norm, const QuantizerView& q, const Statistics& statistics, Span<double> low, Span<double> high) {
   if (q.is_weight()) {
     weight_min_max(q, low, high);
     std::vector<std::vector<float>> data(q.channels());
@@ -163,7 +108,7 @@ void Mse::estimate(const Json&, const QuantizerView& q, const Statistics& statis
         high[c] = std::max(std::fabs(low[c]), std::fabs(high[c]));
         low[c] = -high[c];
       }
-      search(q, [&](const Quantizer& quantizer) { return data_error(data[c], quantizer); }, low[c], high[c]);
+      search(q, [&](const Quantizer& quantizer) { return data_error(norm, data[c], quantizer); }, low[c], high[c]);
     });
     return;
   }
@@ -174,7 +119,25 @@ void Mse::estimate(const Json&, const QuantizerView& q, const Statistics& statis
   }
   if (q.per_channel()) return;
   const Histogram histogram(statistics.at(1, QUERN_STAT_HISTOGRAM), low[0], high[0]);
-  search(q, [&](const Quantizer& quantizer) { return histogram.error(quantizer); }, low[0], high[0]);
+  search(q, [&](const Quantizer& quantizer) { return histogram_error(norm, histogram.bins(), quantizer); }, low[0], high[0]);
+}
+
+}  // namespace
+
+void Mse::requires_statistics(const Json& p, const QuantizerView& q, RequestSink& sink) {
+  p.only({}, "mse");
+  if (!q.is_weight()) request_histogram(q, sink);
+}
+void Mse::estimate(const Json&, const QuantizerView& q, const Statistics& statistics, Span<double> low, Span<double> high) {
+  estimate_range(Norm::squared, q, statistics, low, high);
+}
+
+void Mae::requires_statistics(const Json& p, const QuantizerView& q, RequestSink& sink) {
+  p.only({}, "mae");
+  if (!q.is_weight()) request_histogram(q, sink);
+}
+void Mae::estimate(const Json&, const QuantizerView& q, const Statistics& statistics, Span<double> low, Span<double> high) {
+  estimate_range(Norm::absolute, q, statistics, low, high);
 }
 
 }  // namespace ranges
