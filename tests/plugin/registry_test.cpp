@@ -207,7 +207,7 @@ TEST(Registry, UnknownNamesSayWhatThereIs) {
     EXPECT_TRUE(e.parameters_schema.is_object());
     EXPECT_EQ(e.plugin, "org.quern.ranges");
   }
-  EXPECT_THAT(names, ElementsAre("min_max", "mse", "pot"));
+  EXPECT_THAT(names, ElementsAre("admm", "histogram", "kl", "mae", "min_max", "moving_average", "mse", "octav", "percentile", "pot"));
   EXPECT_TRUE(registry.stages().empty());
 }
 
