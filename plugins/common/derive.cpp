@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include "plugins/common/function.hpp"
@@ -158,9 +159,7 @@ void derive_resample(const OpView& op, quern_sdk::TableSink& tables) {
   if (!can_resample(op, reason)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": " + reason);
   double ones = 1;
   for (const Taps& t : resample_taps(op, dims_of(op.input("input")), dims_of(op.output()))) {
-    const std::vector<int64_t> dims{static_cast<int64_t>(t.index.size()) / t.taps, t.taps};
-    tables.emit("taps_" + std::to_string(t.axis), t.index, dims);
-    tables.emit("weights_" + std::to_string(t.axis), t.weight, dims);
+    emit_taps(t, tables);
     if (t.taps > 1) ones *= 1 << weight_bits;
   }
   const double output = output_scale(op);
@@ -211,7 +210,9 @@ bool fits_accumulator(const OpView& op, std::string& reason) {
   const int64_t group = transposed ? op.node(0).integer("group", 1) : 1;
   const int64_t taps = channels > 0 ? w.count() / channels : 0, each = channels / std::max<int64_t>(1, group);
   const int64_t kernel = transposed && each > 0 ? w.count() / (w.dim(0) * each) : 1;
-  double worst = 127.0 * static_cast<double>(taps);
+  const QuantView q = op.input("weight").quant();
+  const int64_t zero = q && q.count() > 0 ? q.zero_point() : 0;  // one for all channels, where it is not 0
+  double worst = (zero != 0 ? 255.0 : 127.0) * static_cast<double>(taps);
   if (op.input("weight").is_constant() && op.input("weight").dtype() == QUERN_DTYPE_S8 && worst * 255 >= 0x1p31) {
     const auto v = w.values<const int8_t>();
     std::vector<int64_t> sum(static_cast<size_t>(channels), 0);
@@ -219,7 +220,7 @@ bool fits_accumulator(const OpView& op, std::string& reason) {
       if (transposed) return i / (w.count() / group) * each + i / kernel % each;
       return axis == 0 ? i / taps : i % channels;
     };
-    for (size_t i = 0; i < v.size(); ++i) sum[static_cast<size_t>(channel(static_cast<int64_t>(i)))] += v[i] < 0 ? -v[i] : v[i];
+    for (size_t i = 0; i < v.size(); ++i) sum[static_cast<size_t>(channel(static_cast<int64_t>(i)))] += std::abs(v[i] - zero);
     worst = static_cast<double>(*std::max_element(sum.begin(), sum.end()));
   }
   // The unsigned code of a signed input goes up to 255 inside of the kernels.

@@ -10,7 +10,7 @@
 //   table, table_first: a function alone, one entry per input code; the code of the first entry
 // A unit that writes floats has s_y = 1 and no output_zero_point.
 #pragma once
-#include "plugins/cpu/kernel.hpp"
+#include "plugins/common/unit.hpp"
 
 namespace quern_common {
 

@@ -100,4 +100,10 @@ std::vector<Taps> resample_taps(const OpView& op, const Dims& in, const Dims& ou
   return all;
 }
 
+void emit_taps(const Taps& t, quern_sdk::TableSink& tables) {
+  const std::vector<int64_t> dims{static_cast<int64_t>(t.index.size()) / t.taps, t.taps};
+  tables.emit("taps_" + std::to_string(t.axis), t.index, dims);
+  tables.emit("weights_" + std::to_string(t.axis), t.weight, dims);
+}
+
 }  // namespace quern_common

@@ -21,6 +21,7 @@ struct Taps {
 
 // Of each resized axis. Failure where attributes and shapes do not fit each other.
 std::vector<Taps> resample_taps(const OpView& op, const Dims& in, const Dims& out);
+void emit_taps(const Taps& taps, quern_sdk::TableSink& tables);  // as taps_A and weights_A
 bool can_resample(const OpView& op, std::string& reason);
 
 }  // namespace quern_common

@@ -1,5 +1,6 @@
 // From a unit's operands and tables to what the row kernels take.
 #pragma once
+#include "plugins/common/moves.hpp"
 #include "plugins/cpu/kernel.hpp"
 #include "plugins/cpu/rows.hpp"
 
@@ -26,15 +27,6 @@ inline Sink sink_of(const OpView& op) {
   s.qmin = static_cast<float>(q.qmin());
   s.qmax = static_cast<float>(q.qmax());
   return s;
-}
-
-// A constant operand's codes in row-major order, with the 64 readable bytes behind them that the kernels want.
-inline std::vector<uint8_t> codes_of(const OperandView& operand) {
-  const auto t = operand.tensor();
-  const auto* p = static_cast<const uint8_t*>(t.data());
-  std::vector<uint8_t> v(p, p + t.count());
-  v.resize(v.size() + 64);
-  return v;
 }
 
 }  // namespace quern_cpu
