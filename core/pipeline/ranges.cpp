@@ -164,6 +164,7 @@ RangeFinder::RangeFinder(const Graph& graph, Placement& placement, const Rules& 
     } else {
       std::erase_if(groups_[at].types, [&](const std::string& t) { return std::find(q.types.begin(), q.types.end(), t) == q.types.end(); });
     }
+    groups_[at].weight = groups_[at].weight && q.kind == QuantizerKind::weight;  // a constant that is tied to a tensor takes the tensor's numbers
     groups_[at].quantizers.push_back(q.id);
     if (groups_[at].types.empty())
       throw Error(ErrorCode::internal, fmt::format("the quantizers tied to '{}' have no type in common", graph_.value(q.value).name));

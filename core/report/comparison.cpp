@@ -44,8 +44,8 @@ std::string table(const std::vector<Row>& rows) {
 
 std::string comparison_text(const std::vector<Config>& configs, const std::vector<RunResult>& results) {
   const std::string& metric = results.front().metric;
-  std::vector<Row> rows{{"target", "preset", metric.empty() ? "metric" : metric, "SQNR dB", "integer nodes", "integer MACs", "float nodes", "kB", "cycles", "warnings"}};
-  if (!metric.empty()) rows.push_back({"float", "", fmt::format("{:.4f}", results.front().metric_float), "", "", "", "", "", "", ""});
+  std::vector<Row> rows{{"target", "preset", metric.empty() ? "metric" : metric, "SQNR dB", "integer nodes", "integer MACs", "f16 nodes", "float nodes", "kB", "cycles", "warnings"}};
+  if (!metric.empty()) rows.push_back({"float", "", fmt::format("{:.4f}", results.front().metric_float), "", "", "", "", "", "", "", ""});
   for (size_t i = 0; i < results.size(); ++i) {
     const RunResult& r = results[i];
     const IntegerModel& m = r.integer;
@@ -54,7 +54,7 @@ std::string comparison_text(const std::vector<Config>& configs, const std::vecto
     rows.push_back({fmt::format("{} ({})", r.target, r.profile), r.preset, metric.empty() || !r.evaluated ? "" : fmt::format("{:.4f}", r.metric_quantized),
                     r.sqnr.empty() ? "" : std::isfinite(db) ? fmt::format("{:.1f}", db) : "equal",
                     fmt::format("{:.1f} %", share(m.integer_nodes, m.integer_nodes + m.float_nodes)), fmt::format("{:.2f} %", share(m.integer_macs, m.total_macs)),
-                    std::to_string(m.float_nodes), bytes < 0 ? "" : fmt::format("{:.1f}", static_cast<double>(bytes) / 1e3),
+                    std::to_string(m.f16_nodes), std::to_string(m.float_nodes - m.f16_nodes), bytes < 0 ? "" : fmt::format("{:.1f}", static_cast<double>(bytes) / 1e3),
                     r.cost_units == 0 ? "" : fmt::format("{:.3g}{}", r.cost_cycles, r.cost_unknown > 0 ? "+" : ""), std::to_string(r.warnings.size())});
   }
   return table(rows);
