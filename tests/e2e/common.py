@@ -102,7 +102,7 @@ class Case(unittest.TestCase):
         self.ok("quantize", config, "-o", output, *more, **env)
         return output
 
-    def network_config(self, network, model="model.onnx", calibration=64):
+    def network_config(self, network, model="model.onnx", calibration=64, target="{device: cpu}"):
         """Writes data and a configuration for a shared network; returns (configuration, x, labels, input, path of the model)."""
         found = shared(network)
         if found is None:
@@ -111,7 +111,7 @@ class Case(unittest.TestCase):
         path = os.path.join(MODELS, network, model)
         np.savez(self.at("data.npz"), c=calib[:calibration], e=x, **({} if y is None else {"y": y}))
         config = self.at("config.yaml")
-        write(config, f"quern: 1\nmodel: {path}\ntarget: {{device: cpu}}\ndata:\n"
+        write(config, f"quern: 1\nmodel: {path}\ntarget: {target}\ndata:\n"
                       f"  calibration: {{reader: npz, path: data.npz, inputs: {{{json.dumps(name)}: c}}}}\n"
                       f"  evaluation: {{reader: npz, path: data.npz, inputs: {{{json.dumps(name)}: e}}{'' if y is None else ', labels: y'}}}\n"
                       f"metric: {'agreement' if y is None else 'top1'}\noutput: out\n")

@@ -66,7 +66,7 @@ Dims channels_last(const Dims& d) {
   out.insert(out.end(), s.begin() + 1, s.end() - 1);
   return out;
 }
-size_t width(uint32_t t) { return t == QUERN_DTYPE_F32 || t == QUERN_DTYPE_S32 ? 4 : t == QUERN_DTYPE_S64 ? 8 : 1; }
+size_t width(uint32_t t) { return t == QUERN_DTYPE_F32 || t == QUERN_DTYPE_S32 ? 4 : t == QUERN_DTYPE_S64 ? 8 : t == QUERN_DTYPE_U16 ? 2 : 1; }
 
 // Memory as the ABI promises it: aligned to 64, 64 readable bytes behind.
 struct Buffer {
