@@ -40,7 +40,11 @@ class Dataset {
 // always be a raw file {path, dtype, shape}.
 // Axis 0 of an array is the sample; a row that lacks only the input's batch axis gets one; a row of the input's rank is fed
 // as it is. Paths are relative to `folder`.
-std::unique_ptr<Dataset> open_dataset(const json::object& section, const fs::path& folder, const std::vector<InputSpec>& inputs);
+// Any other reader is a plugin's, found in `plugins`; samples and preprocess are as above, what else stands there are its parameters.
+class PluginRegistry;
+std::unique_ptr<Dataset> open_dataset(const json::object& section, const fs::path& folder, const std::vector<InputSpec>& inputs,
+                                      PluginRegistry* plugins = nullptr);
+const std::vector<std::string>& own_readers();  // npz, npy, raw
 
 // NaN, infinity (sample and input named: Error(data)), empty data (Error(data)), constant samples and duplicates (warned).
 struct DataCheck { int64_t samples = 0; std::vector<std::string> warnings; };
@@ -62,8 +66,8 @@ class Metric {
 };
 // "top1", "top5", "topk" {k}, "mse" {against: float | labels}, "sqnr", "cosine", "agreement" (with the float model's choice);
 // options as {"type": "topk", "k": 3}. Error(config) with the list otherwise. Classes are looked for in the first output, on the
-// axis that leaves one position per label; sqnr is over all samples together, averaged over outputs.
-std::unique_ptr<Metric> make_metric(const json::value& description);
+// axis that leaves one position per label; sqnr is over all samples together, averaged over outputs. Any other name is a plugin's.
+std::unique_ptr<Metric> make_metric(const json::value& description, PluginRegistry* plugins = nullptr);
 std::vector<std::string> metric_names();
 
 // Of two equal-shaped f32 arrays: 10 log10(sum a^2 / sum (a-b)^2), +inf when equal; cosine similarity.

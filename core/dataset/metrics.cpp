@@ -6,6 +6,7 @@
 
 #include "core/base/error.hpp"
 #include "core/dataset/dataset.hpp"
+#include "core/dataset/plugin_data.hpp"
 #include "core/numeric/portable_math.hpp"
 
 namespace quern {
@@ -281,7 +282,7 @@ class Cosine : public MeanMetric {
 std::vector<std::string> metric_names() { return {"top1", "top5", "topk", "mse", "sqnr", "cosine", "agreement"}; }
 
 // "top1"; {"type": "topk", "k": 3}; {"topk": {"k": 3}}.
-std::unique_ptr<Metric> make_metric(const json::value& description) {
+std::unique_ptr<Metric> make_metric(const json::value& description, PluginRegistry* plugins) {
   std::string name;
   json::object options;
   if (description.is_string()) {
@@ -300,7 +301,13 @@ std::unique_ptr<Metric> make_metric(const json::value& description) {
       else if (!inside.is_null()) throw Error(ErrorCode::config, fmt::format("the options of the metric '{}' have to be a mapping", name));
     }
   }
-  const auto names = metric_names();
+  auto names = metric_names();
+  if (plugins) {
+    const auto others = plugins->metric_names();
+    if (std::find(names.begin(), names.end(), name) == names.end() && std::find(others.begin(), others.end(), name) != others.end())
+      return make_plugin_metric(plugins->metric(name), options);
+    names.insert(names.end(), others.begin(), others.end());
+  }
   if (name.empty()) throw Error(ErrorCode::config, fmt::format("a metric is a name, or a mapping with the name as type; there are {}", list_of(names)));
   if (std::find(names.begin(), names.end(), name) == names.end())
     throw Error(ErrorCode::config, fmt::format("there is no metric '{}'{}; there are {}", name, did_you_mean(name, names), list_of(names)));

@@ -6,6 +6,7 @@
 
 #include "core/base/digest.hpp"
 #include "core/base/parallel.hpp"
+#include "core/dataset/plugin_data.hpp"
 #include "core/pipeline/schema_walk.hpp"
 
 namespace quern {
@@ -285,7 +286,27 @@ void relocate_source(const Config& c, const fs::path& folder, json::value& sourc
   else if (text_is_path) source = path_from(c, folder, source.as_string());
 }
 
-void relocate_dataset(const Config& c, const fs::path& folder, json::object& section) {
+// Parameters of a reader whose schema says {"type": "string", "format": "path"}.
+std::vector<std::string> path_parameters(const json::value& schema) {
+  std::vector<std::string> out;
+  const auto* o = schema.if_object();
+  const auto* properties = o ? o->if_contains("properties") : nullptr;
+  if (!properties || !properties->is_object()) return out;
+  for (const auto& [key, property] : properties->get_object()) {
+    const auto* p = property.if_object();
+    const auto* format = p ? p->if_contains("format") : nullptr;
+    if (format && format->is_string() && format->get_string() == "path") out.emplace_back(key);
+  }
+  return out;
+}
+
+void relocate_dataset(const Config& c, const fs::path& folder, const std::string& part, json::object& section) {
+  if (std::find(own_readers().begin(), own_readers().end(), std::string(section.at("reader").as_string())) == own_readers().end()) {
+    if (const auto paths = c.reader_paths.find(part); paths != c.reader_paths.end())
+      for (const std::string& key : paths->second)
+        if (auto* path = section.if_contains(key); path && path->is_string()) *path = path_from(c, folder, path->get_string());
+    return;
+  }
   const bool npz = section.at("reader").as_string() == "npz";
   if (auto* path = section.if_contains("path")) *path = path_from(c, folder, path->as_string());
   if (auto* inputs = section.if_contains("inputs"))
@@ -403,6 +424,28 @@ Rules complete_config(Config& c, PluginRegistry& registry) {
     stage.parameters = complete_parameters(c, handle.parameters_schema, stage.parameters, stage.pointer);
   }
 
+  for (const char* part : {"calibration", "evaluation"}) {
+    std::optional<json::object>& section = part == std::string_view("calibration") ? c.calibration : c.evaluation;
+    if (!section) continue;
+    const std::string name(section->at("reader").get_string()), pointer = std::string("/data/") + part;
+    const auto others = registry.reader_names();
+    if (std::find(others.begin(), others.end(), name) == others.end()) continue;  // the host's own, or an error when it is opened
+    ReaderHandle handle = at_place(c, pointer + "/reader", false, [&] { return registry.reader(name); });
+    for (auto& [key, value] : complete_parameters(c, handle.parameters_schema, reader_parameters(*section), pointer)) (*section)[key] = std::move(value);
+    c.effective["data"].at(part) = *section;
+    c.reader_paths[part] = path_parameters(handle.parameters_schema);
+  }
+  if (const auto* mapping = c.metric.if_object()) {
+    const auto* type = mapping->if_contains("type");
+    const auto others = registry.metric_names();
+    if (type && type->is_string() && std::find(others.begin(), others.end(), std::string(type->get_string())) != others.end()) {
+      json::object parameters = *mapping;
+      parameters.erase("type");
+      MetricHandle handle = at_place(c, "/metric/type", false, [&] { return registry.metric(std::string(type->get_string())); });
+      complete_parameters(c, handle.parameters_schema, parameters, "/metric");
+    }
+  }
+
   // Back into the effective configuration.
   json::object target_section{{"device", c.device}, {"profile", c.profile}, {"preset", c.preset}};
   c.effective["target"] = std::move(target_section);
@@ -423,7 +466,7 @@ std::string effective_yaml(const Config& c, const fs::path& folder) {
   json::object out = c.effective;
   out["model"] = path_from(c, folder, out["model"].get_string());
   auto& data = out["data"].get_object();
-  for (auto& section : data) relocate_dataset(c, folder, section.value().get_object());
+  for (auto& section : data) relocate_dataset(c, folder, std::string(section.key()), section.value().get_object());
   out["output"] = ".";
   return "# Written by quern " + std::string(version()) + ": every default filled in. `quern quantize` on this file gives this folder again.\n" +
          to_yaml(out);

@@ -52,6 +52,7 @@ struct Config {
   fs::path model, output;         // absolute
   std::string device, profile, preset;
   std::optional<json::object> calibration, evaluation;  // sections for open_dataset
+  std::map<std::string, std::vector<std::string>> reader_paths;  // by "calibration", "evaluation": parameters of a plugin's reader that are paths
   json::value metric;
   std::vector<QdqProfile> qdq;    // files to write, each once, in the order of the profiles
   std::vector<StageEntry> stages; // plugin stages and "quantize", in order

@@ -46,7 +46,7 @@ Evaluation evaluate(const Config& config, const fs::path& path, RunAs as, Plugin
   if (config.metric.is_null()) throw config.error("", "an evaluation needs a metric").hint("legal: " + list_of(metric_names()));
   apply_isolation(config, registry);
   LoadedModel model = load_model(path, as, registry);
-  const auto [data, metric] = open_evaluation(config, model.inputs);
+  const auto [data, metric] = open_evaluation(config, model.inputs, registry);
 
   Engine engine(std::move(model.graph), {.providers = model.providers});
   std::unique_ptr<Engine> reference;

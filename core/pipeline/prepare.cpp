@@ -136,11 +136,11 @@ template <class F> auto at_place(const Config& config, const std::string& pointe
 
 }  // namespace
 
-EvaluationInputs open_evaluation(const Config& config, const std::vector<InputSpec>& inputs) {
+EvaluationInputs open_evaluation(const Config& config, const std::vector<InputSpec>& inputs, PluginRegistry& registry) {
   EvaluationInputs out;
-  if (!config.metric.is_null()) out.metric = at_place(config, "/metric", [&] { return make_metric(config.metric); });
+  if (!config.metric.is_null()) out.metric = at_place(config, "/metric", [&] { return make_metric(config.metric, &registry); });
   if (!config.evaluation) return out;
-  out.data = at_place(config, "/data/evaluation", [&] { return open_dataset(*config.evaluation, config.folder, inputs); });
+  out.data = at_place(config, "/data/evaluation", [&] { return open_dataset(*config.evaluation, config.folder, inputs, &registry); });
   if (out.data->size() == 0) throw Error(ErrorCode::data, "the evaluation data is empty").at_file(config.file);
   if (out.metric && out.metric->needs_labels() && !out.data->label(0))
     throw config.error("/data/evaluation", fmt::format("the metric '{}' needs labels", out.metric->name()))
@@ -148,10 +148,11 @@ EvaluationInputs open_evaluation(const Config& config, const std::vector<InputSp
   return out;
 }
 
-std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings) {
+std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings,
+                                          PluginRegistry& registry) {
   if (!config.calibration)
     throw config.error("/data", "to quantize, data.calibration is needed").hint("for example data: {calibration: {reader: npz, path: data.npz, samples: 300}}");
-  auto data = at_place(config, "/data/calibration", [&] { return open_dataset(*config.calibration, config.folder, input_specs(graph)); });
+  auto data = at_place(config, "/data/calibration", [&] { return open_dataset(*config.calibration, config.folder, input_specs(graph), &registry); });
   const DataCheck check = check_calibration_data(*data, threads);
   for (const auto& w : check.warnings) {
     log::warning("{}", w);

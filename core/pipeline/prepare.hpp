@@ -26,10 +26,11 @@ std::vector<RewriteCheck> check_rewrite(const std::vector<NamedTensors>& expecte
 std::vector<RewriteCheck> check_rewrite(const Graph& original, const Graph& rewritten, const Dataset& data, int64_t samples, int threads);
 
 // Calibration data against the model: names, types, sizes (Error(data)), NaN, emptiness.
-std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings);
+std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings,
+                                          PluginRegistry& registry);
 
 // The evaluation data and the metric; nulls where the configuration has none. Their mistakes are named with their place.
 struct EvaluationInputs { std::unique_ptr<Dataset> data; std::unique_ptr<Metric> metric; };
-EvaluationInputs open_evaluation(const Config& config, const std::vector<InputSpec>& inputs);
+EvaluationInputs open_evaluation(const Config& config, const std::vector<InputSpec>& inputs, PluginRegistry& registry);
 
 }  // namespace quern

@@ -101,14 +101,14 @@ std::vector<std::string> not_portable_nodes(const IntegerModel& model, const Dat
 // Metric and SQNR of the integer network against the float one. Integer kernels where this machine has them, the
 // interpreter otherwise: the same bytes.
 void judge(Config& config, const PreparedNetwork& p, const Graph& float_graph, const Dataset& calibration, const RunOptions& options,
-           Progress& progress, RunResult& r) {
+           PluginRegistry& registry, Progress& progress, RunResult& r) {
   std::unique_ptr<Dataset> evaluation;
   std::unique_ptr<Metric> metric_float, metric_quantized;
   if (config.evaluation) {
-    auto opened = open_evaluation(config, input_specs(p.graph));
+    auto opened = open_evaluation(config, input_specs(p.graph), registry);
     evaluation = std::move(opened.data);
     metric_float = std::move(opened.metric);
-    if (metric_float) metric_quantized = make_metric(config.metric);
+    if (metric_float) metric_quantized = make_metric(config.metric, &registry);
   }
   if (evaluation) config.effective["data"].at("evaluation").as_object()["samples"] = evaluation->size();
   const Dataset& data = evaluation ? *evaluation : calibration;
@@ -170,11 +170,11 @@ QuantizePlan plan(Config& config, PluginRegistry& registry) {
   std::vector<std::string> warnings;
   QuantizePlan out;
   int64_t samples = 0;
-  samples = open_calibration(config, p.graph, config.thread_count(), warnings)->size();
+  samples = open_calibration(config, p.graph, config.thread_count(), warnings, registry)->size();
   out.passes.push_back({"rewritten float against the file's", std::min(rewrite_check_samples, samples)});
   for (const auto& stage : before) out.passes.push_back({"statistics for " + stage.entry->name, samples});
   out.passes.push_back({"statistics", samples});
-  const auto evaluation = open_evaluation(config, input_specs(p.graph));
+  const auto evaluation = open_evaluation(config, input_specs(p.graph), registry);
   if (evaluation.data) out.passes.push_back({"evaluation", evaluation.data->size()});
   else out.passes.push_back({"signal to noise at the outputs", std::min(sqnr_samples, samples)});
   for (const auto& stage : config.stages) out.stages.push_back(stage.name);
@@ -269,7 +269,7 @@ void estimate_cost(const Target& target, RunResult& r) {
 }
 
 // From statistics to the integer network, its files and its figures.
-void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& options, int threads, Progress& progress) {
+void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& options, PluginRegistry& registry, int threads, Progress& progress) {
   Config& config = run.config;
   PreparedNetwork& p = run.p;
   RunResult& r = run.r;
@@ -318,7 +318,7 @@ void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& o
     Value& value = p.graph.value(static_cast<ValueId>(v));
     if (value.constant && value.constant->bytes() > (size_t{64} << 10)) value.constant = nullptr;
   }
-  if (options.evaluate) judge(config, p, run.float_graph, data, options, progress, r);
+  if (options.evaluate) judge(config, p, run.float_graph, data, options, registry, progress, r);
   run.float_graph = Graph();
   for (const std::string& line : p.target->incidents()) r.warnings.push_back(line);
   r.graph = std::move(p.graph);
@@ -353,8 +353,8 @@ std::vector<RunResult> quantize(std::vector<Config>& configs, PluginRegistry& re
   ImportedNetwork network = import_network(first, [&](const Graph& graph) {
     for (TargetRun* run : runs) split_stages(run->config, registry, run->before, run->after);
     step.emplace(&progress, "check data", 0);
-    data = open_calibration(first, graph, threads, warnings);
-    if (options.evaluate) open_evaluation(first, input_specs(graph));  // a slip there must not show after the work
+    data = open_calibration(first, graph, threads, warnings, registry);
+    if (options.evaluate) open_evaluation(first, input_specs(graph), registry);  // a slip there must not show after the work
     step.emplace(&progress, "float reference", 0);
     file_outputs = float_outputs(graph, *data, rewrite_check_samples, threads);
     step.emplace(&progress, "rewrite and place", 0);
@@ -380,7 +380,7 @@ std::vector<RunResult> quantize(std::vector<Config>& configs, PluginRegistry& re
 
   run_stages_before(runs, *data, threads, progress);
   collect_for_ranges(runs, *data, threads, progress, registry);
-  for (TargetRun* run : runs) finish(*run, alone, *data, options, threads, progress);
+  for (TargetRun* run : runs) finish(*run, alone, *data, options, registry, threads, progress);
 
   json::object stages;
   for (const auto& [name, seconds] : progress.seconds()) stages[name] = seconds;

@@ -64,6 +64,12 @@ class Walk {
     for (const char* word : {"oneOf", "anyOf"}) {
       if (const auto* branches = schema.if_contains(word)) return best_branch(schema, branches->get_array(), v, at, issues);
     }
+    if (const auto* condition = schema.if_contains("if")) {
+      std::vector<SchemaIssue> unfit;
+      check(*condition, v, at, unfit);
+      const auto* branch = schema.if_contains(unfit.empty() ? "then" : "else");
+      return branch ? check(*branch, v, at, issues) : v;
+    }
     const auto types = types_of(schema);
     if (!types.empty()) {
       bool fits = false;

@@ -2,7 +2,8 @@
 //
 // The part of JSON Schema that our own schemas and those of plugin parameters use: type, enum, const, properties,
 // required, additionalProperties, items, minItems, maxItems, minimum, maximum, exclusiveMinimum, exclusiveMaximum,
-// minLength, pattern is not; oneOf and anyOf (the best fitting branch gives the message), $ref to "#/$defs/...", default.
+// minLength, pattern is not; oneOf and anyOf (the best fitting branch gives the message), if / then / else (alone in its schema), $ref
+// to "#/$defs/...", default.
 // A validator from a library says only that something does not fit; here an error carries the place and the nearest legal
 // key.
 #pragma once

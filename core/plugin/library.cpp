@@ -99,6 +99,14 @@ void check_algorithms(const LoadedPlugin& p, const Manifest& manifest) {
   const quern_plugin& q = p.plugin;
   check_names(p.id, "estimators", manifest.estimators, table_names(p, "range estimator", q.range_estimators, q.n_range_estimators));
   check_names(p.id, "stages", manifest.stages, table_names(p, "graph stage", q.graph_stages, q.n_graph_stages));
+  check_names(p.id, "readers", manifest.readers, table_names(p, "data reader", q.data_readers, q.n_data_readers));
+  check_names(p.id, "metrics", manifest.metrics, table_names(p, "metric", q.metrics, q.n_metrics));
+  for (uint32_t i = 0; i < q.n_data_readers; ++i)
+    if (!q.data_readers[i]->open || !q.data_readers[i]->size || !q.data_readers[i]->sample || !q.data_readers[i]->close)
+      refuse(p.id, fmt::format("data reader {} lacks a function", text_of(q.data_readers[i]->name)));
+  for (uint32_t i = 0; i < q.n_metrics; ++i)
+    if (!q.metrics[i]->create || !q.metrics[i]->update || !q.metrics[i]->result || !q.metrics[i]->destroy)
+      refuse(p.id, fmt::format("metric {} lacks a function", text_of(q.metrics[i]->name)));
   for (uint32_t i = 0; i < q.n_range_estimators; ++i)
     if (!q.range_estimators[i]->requires_statistics || !q.range_estimators[i]->estimate)
       refuse(p.id, fmt::format("range estimator {} lacks a function", text_of(q.range_estimators[i]->name)));
@@ -134,7 +142,10 @@ std::unique_ptr<LoadedPlugin> load(const fs::path& path, const Manifest& manifes
   for (const unsigned char c : out.guard)
     if (c != 0xA5) refuse(manifest.id, "its entry writes beyond the struct it is given");
   p->plugin = out.plugin;
-  check_struct(p->id, "plugin struct", &p->plugin, sizeof(quern_plugin));
+  check_struct(p->id, "plugin struct", &p->plugin, offsetof(quern_plugin, data_readers));
+  // What a plugin of an earlier minor version does not know is not there.
+  if (p->plugin.h.struct_size < sizeof(quern_plugin))
+    std::memset(reinterpret_cast<char*>(&p->plugin) + p->plugin.h.struct_size, 0, sizeof(quern_plugin) - p->plugin.h.struct_size);
   const uint32_t kind = manifest.kind == "target" ? QUERN_KIND_TARGET : QUERN_KIND_ALGORITHM;
   if (p->plugin.kind != kind) refuse(p->id, fmt::format("its manifest says {}, its entry says kind {}", manifest.kind, p->plugin.kind));
   if (kind == QUERN_KIND_TARGET) check_target(*p);

@@ -159,14 +159,17 @@ Manifest parse_manifest(std::string_view text, const std::string& file) {
   const auto* provides = top.find("provides");
   if (!provides) fail("lacks 'provides'");
   const Object p(*provides, "provides.");
-  p.only({"targets", "estimators", "stages"});
+  p.only({"targets", "estimators", "stages", "readers", "metrics"});
   m.targets = p.names("targets");
   m.estimators = p.names("estimators");
   m.stages = p.names("stages");
-  if (m.kind == "target" && (m.targets.size() != 1 || !m.estimators.empty() || !m.stages.empty()))
+  m.readers = p.names("readers");
+  m.metrics = p.names("metrics");
+  const size_t algorithms = m.estimators.size() + m.stages.size() + m.readers.size() + m.metrics.size();
+  if (m.kind == "target" && (m.targets.size() != 1 || algorithms > 0))
     fail("must name exactly one target in 'provides' (its kind is target)");
-  if (m.kind == "algorithm" && (!m.targets.empty() || m.estimators.size() + m.stages.size() == 0))
-    fail("must name estimators or stages, and no targets, in 'provides' (its kind is algorithm)");
+  if (m.kind == "algorithm" && (!m.targets.empty() || algorithms == 0))
+    fail("must name estimators, stages, readers or metrics, and no targets, in 'provides' (its kind is algorithm)");
   return m;
 }
 

@@ -13,7 +13,7 @@ namespace quern {
 struct Manifest {
   std::string id, kind, name, version, vendor, license;
   int abi_major = 0, abi_minor = 0;
-  std::vector<std::string> targets, estimators, stages;
+  std::vector<std::string> targets, estimators, stages, readers, metrics;
   json::value json;
 };
 

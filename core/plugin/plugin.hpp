@@ -84,6 +84,8 @@ class Target {
 };
 
 struct EstimatorHandle { std::string name, plugin; json::value parameters_schema; const quern_range_estimator* table = nullptr; };
+struct ReaderHandle { std::string name, plugin; json::value parameters_schema; const quern_data_reader* table = nullptr; };
+struct MetricHandle { std::string name, plugin; json::value parameters_schema; const quern_metric* table = nullptr; };
 struct StageHandle { std::string name, plugin; json::value parameters_schema; const quern_graph_stage* table = nullptr; };
 
 class PluginRegistry {
@@ -97,6 +99,10 @@ class PluginRegistry {
   void isolation(bool also_isolated, double deadline_seconds);
   EstimatorHandle estimator(const std::string& name);        // Error(config) with near names
   StageHandle stage(const std::string& name);
+  ReaderHandle reader(const std::string& name);
+  MetricHandle metric(const std::string& name);
+  std::vector<std::string> reader_names() const;             // from manifests, nothing loaded
+  std::vector<std::string> metric_names() const;
   std::vector<EstimatorHandle> estimators();                  // loads all algorithm plugins
   std::vector<StageHandle> stages();
 

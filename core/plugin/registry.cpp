@@ -75,6 +75,11 @@ struct PluginRegistry::State {
     }
     return nullptr;
   }
+  const LoadedPlugin& load_named(std::vector<std::string> Manifest::* list, const char* what, const std::string& name) {
+    Entry* e = find(list, name);
+    if (!e) throw unknown(ErrorCode::config, what, name, all_names(list));
+    return load(*e);
+  }
   std::vector<std::string> all_names(std::vector<std::string> Manifest::* list) const {
     std::vector<std::string> out;
     for (const Entry& e : entries)
@@ -86,6 +91,12 @@ struct PluginRegistry::State {
 namespace {
 
 EstimatorHandle handle_of(const LoadedPlugin& p, const quern_range_estimator* t) {
+  return {text_of(t->name), p.id, parse_json(text_of(t->parameters), p.id), t};
+}
+ReaderHandle handle_of(const LoadedPlugin& p, const quern_data_reader* t) {
+  return {text_of(t->name), p.id, parse_json(text_of(t->parameters), p.id), t};
+}
+MetricHandle handle_of(const LoadedPlugin& p, const quern_metric* t) {
   return {text_of(t->name), p.id, parse_json(text_of(t->parameters), p.id), t};
 }
 StageHandle handle_of(const LoadedPlugin& p, const quern_graph_stage* t) {
@@ -115,7 +126,7 @@ PluginRegistry::PluginRegistry(const PluginOptions& options) : state_(std::make_
       l.version = m.version;
       l.vendor = m.vendor;
       l.license = m.license;
-      for (const auto* names : {&m.targets, &m.estimators, &m.stages}) l.provides.insert(l.provides.end(), names->begin(), names->end());
+      for (const auto* names : {&m.targets, &m.estimators, &m.stages, &m.readers, &m.metrics}) l.provides.insert(l.provides.end(), names->begin(), names->end());
       l.manifest = m.json;
       if (const auto [at, first] = id_at.emplace(m.id, l.path); !first) {
         l.state = PluginState::shadowed;
@@ -174,24 +185,50 @@ void PluginRegistry::isolation(bool also_isolated, double deadline_seconds) {
   state_->deadline_seconds = deadline_seconds;
 }
 
+namespace {
+
+// The entry of a loaded plugin's list with this name.
+template <class T>
+auto named(const LoadedPlugin& p, const T* const* list, uint32_t count, const std::string& name, const char* what) {
+  for (uint32_t i = 0; i < count; ++i)
+    if (text_of(list[i]->name) == name) return handle_of(p, list[i]);
+  throw Error(ErrorCode::internal, fmt::format("{} {} is not in {}", what, name, p.id));
+}
+
+}  // namespace
+
 EstimatorHandle PluginRegistry::estimator(const std::string& name) {
   std::lock_guard lock(state_->mutex);
-  State::Entry* e = state_->find(&Manifest::estimators, name);
-  if (!e) throw state_->unknown(ErrorCode::config, "range estimator", name, state_->all_names(&Manifest::estimators));
-  const LoadedPlugin& p = state_->load(*e);
-  for (uint32_t i = 0; i < p.plugin.n_range_estimators; ++i)
-    if (text_of(p.plugin.range_estimators[i]->name) == name) return handle_of(p, p.plugin.range_estimators[i]);
-  throw Error(ErrorCode::internal, fmt::format("range estimator {} is not in {}", name, p.id));
+  const LoadedPlugin& p = state_->load_named(&Manifest::estimators, "range estimator", name);
+  return named(p, p.plugin.range_estimators, p.plugin.n_range_estimators, name, "range estimator");
 }
 
 StageHandle PluginRegistry::stage(const std::string& name) {
   std::lock_guard lock(state_->mutex);
-  State::Entry* e = state_->find(&Manifest::stages, name);
-  if (!e) throw state_->unknown(ErrorCode::config, "stage", name, state_->all_names(&Manifest::stages));
-  const LoadedPlugin& p = state_->load(*e);
-  for (uint32_t i = 0; i < p.plugin.n_graph_stages; ++i)
-    if (text_of(p.plugin.graph_stages[i]->name) == name) return handle_of(p, p.plugin.graph_stages[i]);
-  throw Error(ErrorCode::internal, fmt::format("stage {} is not in {}", name, p.id));
+  const LoadedPlugin& p = state_->load_named(&Manifest::stages, "stage", name);
+  return named(p, p.plugin.graph_stages, p.plugin.n_graph_stages, name, "stage");
+}
+
+ReaderHandle PluginRegistry::reader(const std::string& name) {
+  std::lock_guard lock(state_->mutex);
+  const LoadedPlugin& p = state_->load_named(&Manifest::readers, "data reader", name);
+  return named(p, p.plugin.data_readers, p.plugin.n_data_readers, name, "data reader");
+}
+
+MetricHandle PluginRegistry::metric(const std::string& name) {
+  std::lock_guard lock(state_->mutex);
+  const LoadedPlugin& p = state_->load_named(&Manifest::metrics, "metric", name);
+  return named(p, p.plugin.metrics, p.plugin.n_metrics, name, "metric");
+}
+
+std::vector<std::string> PluginRegistry::reader_names() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->all_names(&Manifest::readers);
+}
+
+std::vector<std::string> PluginRegistry::metric_names() const {
+  std::lock_guard lock(state_->mutex);
+  return state_->all_names(&Manifest::metrics);
 }
 
 // All of them: the first plugin with a name wins, as in estimator(). A plugin that can't be loaded is listed as rejected.

@@ -79,7 +79,9 @@ TEST(Config, WrongTypesSayWhatIsExpected) {
   expect_in(failure("quern: 2\nmodel: m\n"), "c.yaml:1:8: 'quern' should be 1");
   expect_in(failure("model: m\n"), "'quern' is missing");
   expect_in(failure("quern: 1\n"), "'model' is missing");
-  expect_in(failure("quern: 1\nmodel: m\ndata: {calibration: {reader: nzp}}\n"), "(did you mean 'npz'?)");
+  expect_in(failure("quern: 1\nmodel: m\ndata: {calibration: {reader: npz, samples: 0}}\n"), "should be at least 1");
+  expect_in(failure("quern: 1\nmodel: m\ndata: {calibration: {reader: npz, imputs: {}}}\n"), "did you mean 'inputs'");
+  expect_in(failure("quern: 1\nmodel: m\ndata: {calibration: {path: x}}\n"), "'reader' is missing");
   expect_in(failure("quern: 1\nmodel: m\ndata: {calibration: {reader: npy, preprocess: {mean: '0,5'}}}\n"), "should be a number");
   expect_in(failure("- 1\n- 2\n"), "should be a mapping");
 }

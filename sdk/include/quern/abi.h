@@ -1,4 +1,4 @@
-/* Quern plugin ABI, version 1.0. C11, no includes beyond stdint and stddef. The whole boundary between host and plugin.
+/* Quern plugin ABI, version 1.1. C11, no includes beyond stdint and stddef. The whole boundary between host and plugin.
  *
  * Rules of the boundary
  * - A plugin exports ONE symbol, quern_plugin_entry_v1. A new major version is a new symbol.
@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 #define QUERN_ABI_MAJOR 1
-#define QUERN_ABI_MINOR 0
+#define QUERN_ABI_MINOR 1
 
 typedef struct quern_header {
   uint32_t struct_size; /* bytes the writer of the struct knows */
@@ -369,6 +369,48 @@ typedef struct quern_graph_stage {
   quern_status* (*run)(void* self, quern_str parameters_json, const quern_graph* graph);
 } quern_graph_stage;
 
+/* ---- data readers and metrics (since 1.1) ------------------------------------------------------------------------- */
+typedef struct quern_reader quern_reader; /* plugin: opened data */
+typedef struct quern_meter quern_meter;   /* plugin: a metric on its way through the samples */
+
+/* Supplies samples: `data: {calibration: {reader: NAME, ...parameters}}`. The host limits the number of samples, checks types and
+ * shapes against the model, and preprocesses. */
+typedef struct quern_data_reader {
+  quern_header h;
+  void* self;
+  quern_str name;          /* plugin: as the configuration writes it; not npz, npy or raw */
+  quern_str parameters;    /* plugin: JSON Schema of the section without reader, samples and preprocess */
+  /* folder: what relative paths in the parameters are relative to. inputs: the model's, name, type and dims (-1: any), no data. */
+  quern_status* (*open)(void* self, quern_str parameters_json, quern_str folder, const quern_table* const* inputs, uint32_t n_inputs,
+                        quern_reader** reader);
+  quern_status* (*size)(void* self, quern_reader* reader, int64_t* samples);
+  /* One tensor for each input of the model, under its name, with or without its batch axis. index: 0..size-1, in any order, from
+   * several threads at once; the same index gives the same sample. */
+  quern_status* (*sample)(void* self, quern_reader* reader, int64_t index, const quern_table_sink* tensors);
+  /* Optional (NULL: no labels). Emits one tensor, or none. As sample otherwise. */
+  quern_status* (*label)(void* self, quern_reader* reader, int64_t index, const quern_table_sink* label);
+  void (*close)(void* self, quern_reader* reader);
+} quern_data_reader;
+
+#define QUERN_METRIC_NEEDS_LABELS 1
+#define QUERN_METRIC_NEEDS_FLOAT 2 /* the outputs of the float network too */
+/* Judges outputs: `metric: NAME` or `metric: {type: NAME, ...parameters}`. */
+typedef struct quern_metric {
+  quern_header h;
+  void* self;
+  quern_str name;          /* plugin */
+  quern_str parameters;    /* plugin: JSON Schema of the mapping without type */
+  uint32_t higher_is_better, needs; /* QUERN_METRIC_NEEDS_* */
+  quern_status* (*create)(void* self, quern_str parameters_json, quern_meter** meter);
+  /* In the order of the samples, one at a time. outputs, float_outputs: the model's outputs by name, row major; NULL unless needed.
+   * label: NULL unless needed. */
+  quern_status* (*update)(void* self, quern_meter* meter, int64_t sample, const quern_table* const* outputs, uint32_t n_outputs,
+                          const quern_tensor* label, const quern_table* const* float_outputs);
+  /* The metric over what it has seen; a failure when that says nothing. */
+  quern_status* (*result)(void* self, quern_meter* meter, double* value);
+  void (*destroy)(void* self, quern_meter* meter);
+} quern_metric;
+
 /* ---- the entry -------------------------------------------------------------------------------------------------- */
 #define QUERN_KIND_TARGET 1
 #define QUERN_KIND_ALGORITHM 2
@@ -379,6 +421,9 @@ typedef struct quern_plugin {
   const quern_range_estimator* const* range_estimators; /* kind algorithm */
   const quern_graph_stage* const* graph_stages;
   uint32_t n_range_estimators, n_graph_stages;
+  const quern_data_reader* const* data_readers;          /* since 1.1 */
+  const quern_metric* const* metrics;
+  uint32_t n_data_readers, n_metrics;
 } quern_plugin;
 
 /* The host sets out->h to what it knows before the call; the plugin must not write beyond out->h.struct_size. Called once. */

@@ -1,4 +1,4 @@
-// Algorithms in C++17: range estimators (statistic -> range) and graph stages (bias correction, equalization, ...).
+// Algorithms in C++17: range estimators (statistic -> range), graph stages (bias correction, equalization, ...), data readers and metrics.
 //
 //   struct MinMax {
 //     static constexpr std::string_view name = "min_max";
@@ -246,6 +246,127 @@ class GraphStage {
   }
 };
 
+// ---- data readers -------------------------------------------------------------------------------------------------
+// An input of the model: its name, type and dims (-1: any).
+struct InputView {
+  std::string_view name;
+  uint32_t dtype;
+  Span<const int64_t> dims;
+};
+
+//   struct MyReader {
+//     static constexpr std::string_view name = "my_reader", parameters = R"({"type": "object", ...})";
+//     struct Data { ... };                                                       // opened
+//     std::unique_ptr<Data> open(const Json& p, std::string_view folder, const std::vector<InputView>& inputs);
+//     int64_t size(const Data& d);
+//     void sample(const Data& d, int64_t index, TableSink& tensors);             // tensors.emit(input name, values, dims)
+//     void label(const Data& d, int64_t index, TableSink& label);                // optional
+//   };
+// sample and label are called from several threads at once.
+template <class T>
+class DataReader {
+ public:
+  static const quern_data_reader* table() {
+    static T instance;
+    static const quern_data_reader t = [] {
+      auto r = make<quern_data_reader>();
+      r.self = &instance;
+      r.name = str(T::name);
+      r.parameters = str(T::parameters);
+      r.open = [](void* self, quern_str parameters, quern_str folder, const quern_table* const* inputs, uint32_t n, quern_reader** out) noexcept -> quern_status* {
+        return guarded([&] {
+          std::vector<InputView> list;
+          for (uint32_t i = 0; i < n; ++i) list.push_back({view(inputs[i]->name), inputs[i]->tensor.dtype, {inputs[i]->tensor.dims, inputs[i]->tensor.rank}});
+          auto data = of(self).open(Json::parse(view(parameters)), view(folder), list);
+          if (!data) throw Failure(QUERN_INTERNAL, "open gave nothing");
+          *out = reinterpret_cast<quern_reader*>(data.release());
+        });
+      };
+      r.size = [](void* self, quern_reader* reader, int64_t* samples) noexcept -> quern_status* {
+        return guarded([&] { *samples = of(self).size(data(reader)); });
+      };
+      r.sample = [](void* self, quern_reader* reader, int64_t index, const quern_table_sink* sink) noexcept -> quern_status* {
+        return guarded([&] {
+          TableSink tensors(*sink);
+          of(self).sample(data(reader), index, tensors);
+        });
+      };
+      if constexpr (has_label<T>::value)
+        r.label = [](void* self, quern_reader* reader, int64_t index, const quern_table_sink* sink) noexcept -> quern_status* {
+          return guarded([&] {
+            TableSink label(*sink);
+            of(self).label(data(reader), index, label);
+          });
+        };
+      r.close = [](void*, quern_reader* reader) noexcept { delete reinterpret_cast<typename T::Data*>(reader); };
+      return r;
+    }();
+    return &t;
+  }
+
+ private:
+  template <class U, class = void> struct has_label : std::false_type {};
+  template <class U> struct has_label<U, std::void_t<decltype(&U::label)>> : std::true_type {};
+  static T& of(void* self) { return *static_cast<T*>(self); }
+  static const typename T::Data& data(quern_reader* r) { return *reinterpret_cast<const typename T::Data*>(r); }
+};
+
+// ---- metrics ------------------------------------------------------------------------------------------------------
+// Outputs by name, in the order of the model.
+class OutputsView {
+ public:
+  OutputsView(const quern_table* const* list, uint32_t n) : list_(list), n_(list ? n : 0) {}
+  size_t size() const { return n_; }
+  std::string_view name(size_t i) const { return view(list_[i]->name); }
+  TensorView operator[](size_t i) const { return TensorView(list_[i]->tensor); }
+
+ private:
+  const quern_table* const* list_;
+  uint32_t n_;
+};
+
+//   struct MyMetric {
+//     static constexpr std::string_view name = "my_metric", parameters = R"({"type": "object", ...})";
+//     static constexpr bool higher_is_better = true;
+//     static constexpr uint32_t needs = QUERN_METRIC_NEEDS_LABELS;
+//     struct Meter { double sum = 0; int64_t samples = 0; };
+//     std::unique_ptr<Meter> create(const Json& p);
+//     void update(Meter& m, int64_t sample, const OutputsView& outputs, const quern_tensor* label, const OutputsView& float_outputs);
+//     double result(const Meter& m);
+//   };
+template <class T>
+class MetricPlugin {
+ public:
+  static const quern_metric* table() {
+    static T instance;
+    static const quern_metric t = [] {
+      auto m = make<quern_metric>();
+      m.self = &instance;
+      m.name = str(T::name);
+      m.parameters = str(T::parameters);
+      m.higher_is_better = T::higher_is_better ? 1 : 0;
+      m.needs = T::needs;
+      m.create = [](void* self, quern_str parameters, quern_meter** out) noexcept -> quern_status* {
+        return guarded([&] { *out = reinterpret_cast<quern_meter*>(of(self).create(Json::parse(view(parameters))).release()); });
+      };
+      m.update = [](void* self, quern_meter* meter, int64_t sample, const quern_table* const* outputs, uint32_t n, const quern_tensor* label,
+                    const quern_table* const* float_outputs) noexcept -> quern_status* {
+        return guarded([&] { of(self).update(of(meter), sample, OutputsView(outputs, n), label, OutputsView(float_outputs, n)); });
+      };
+      m.result = [](void* self, quern_meter* meter, double* value) noexcept -> quern_status* {
+        return guarded([&] { *value = of(self).result(of(meter)); });
+      };
+      m.destroy = [](void*, quern_meter* meter) noexcept { delete reinterpret_cast<typename T::Meter*>(meter); };
+      return m;
+    }();
+    return &t;
+  }
+
+ private:
+  static T& of(void* self) { return *static_cast<T*>(self); }
+  static typename T::Meter& of(quern_meter* m) { return *reinterpret_cast<typename T::Meter*>(m); }
+};
+
 // ---- what an algorithm plugin offers -------------------------------------------------------------------------------
 template <class... T>
 struct Estimators {
@@ -268,12 +389,34 @@ struct Stages {
   }
 };
 
+template <class... T>
+struct Readers {
+  static void fill(quern_plugin& p) {
+    if constexpr (sizeof...(T) > 0) {
+      static const quern_data_reader* const list[] = {DataReader<T>::table()...};
+      p.data_readers = list;
+      p.n_data_readers = sizeof...(T);
+    }
+  }
+};
+template <class... T>
+struct Metrics {
+  static void fill(quern_plugin& p) {
+    if constexpr (sizeof...(T) > 0) {
+      static const quern_metric* const list[] = {MetricPlugin<T>::table()...};
+      p.metrics = list;
+      p.n_metrics = sizeof...(T);
+    }
+  }
+};
+
 template <class... Lists>
 void fill_all(quern_plugin& p) { (Lists::fill(p), ...); }
 
 }  // namespace quern_sdk
 
-// For example QUERN_SDK_ALGORITHMS(quern_sdk::Estimators<A, B>, quern_sdk::Stages<C>)
+// For example QUERN_SDK_ALGORITHMS(quern_sdk::Estimators<A, B>, quern_sdk::Stages<C>, quern_sdk::Readers<D>, quern_sdk::Metrics<E>).
+// Readers and metrics need "abi": {"major": 1, "minor": 1} in the manifest.
 #define QUERN_SDK_ALGORITHMS(...)                                                                          \
   extern "C" QUERN_EXPORT quern_status* quern_plugin_entry_v1(const quern_host* host, quern_plugin* out) { \
     return quern_sdk::enter(host, out, [](quern_plugin& p) {                                               \
