@@ -136,9 +136,18 @@ int run_command(int argc, char** argv) {
   }
   SchemaArguments schema;
   {
-    auto* v = app.add_subcommand("schema", "the JSON Schema of a file format: config or rules");
-    v->add_option("name", schema.name, "config or rules")->required()->type_name("NAME");
+    auto* v = app.add_subcommand("schema", "the JSON Schema of a file format: config, rules or manifest");
+    v->add_option("name", schema.name, "config, rules or manifest")->required()->type_name("NAME");
     v->callback([&] { chosen = [&] { return schema_verb(schema); }; });
+  }
+
+  NewArguments fresh;
+  {
+    auto* v = app.add_subcommand("new", "a folder with a plugin to start from: a target or an algorithm");
+    v->add_option("kind", fresh.kind, "target or algorithm")->required()->type_name("KIND");
+    v->add_option("name", fresh.name, "its name: lower-case letters, digits and _")->required()->type_name("NAME");
+    v->add_option("folder", fresh.folder, "the folder to make (default: the name)")->type_name("DIR");
+    v->callback([&] { chosen = [&] { return new_verb(fresh); }; });
   }
 
   // A misspelt verb gets a suggestion.

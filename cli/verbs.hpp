@@ -43,6 +43,7 @@ struct ExplainArguments : Common { std::string config, target, preset; std::vect
 struct InspectArguments : Common { std::string model; };
 struct PluginsArguments : Common {};
 struct SchemaArguments { std::string name; };
+struct NewArguments { std::string kind, name, folder; };
 
 int quantize_verb(const QuantizeArguments& arguments);
 int evaluate_verb(const EvaluateArguments& arguments);
@@ -53,6 +54,7 @@ int explain_verb(const ExplainArguments& arguments);
 int inspect_verb(const InspectArguments& arguments);
 int plugins_verb(const PluginsArguments& arguments);
 int schema_verb(const SchemaArguments& arguments);
+int new_verb(const NewArguments& arguments);
 
 // The arrays of an npz as the model's inputs: each has to be there, and nothing else. Error(data) otherwise.
 NamedTensors read_inputs(const std::string& path, const std::vector<InputSpec>& specs);

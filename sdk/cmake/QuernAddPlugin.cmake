@@ -1,10 +1,12 @@
-# quern_add_plugin(NAME SOURCES a.cpp ... MANIFEST manifest.json [LIBS lib ...] [OUTPUT_DIRECTORY dir] [NO_INSTALL])
+# quern_add_plugin(NAME SOURCES a.cpp ... MANIFEST manifest.json [RULES rules.json] [LIBS lib ...] [OUTPUT_DIRECTORY dir] [NO_INSTALL])
 #
 # A plugin as Quern wants it: one shared object, without prefix, that
 #   - exports exactly one symbol, quern_plugin_entry_v1 (hidden visibility, a version script, no symbols of static
 #     libraries; checked with nm after linking),
 #   - has no unresolved symbols (-z defs) and no unique symbols (-fno-gnu-unique), which would be shared between plugins,
 #   - carries its manifest in the section .quern, so that it can be listed without being loaded. Survives `strip -s`.
+#
+# With RULES, the sources may `#include "quern_rules.h"`: the text of a target's rules as `quern_rules` (quern_rules_length bytes).
 #
 # The file is written to OUTPUT_DIRECTORY, else to ${QUERN_PLUGIN_OUTPUT}, else to the current binary folder, and
 # installed to lib/quern/plugins. Works in Quern's own tree and, through find_package(QuernSDK), out of it:
@@ -14,7 +16,7 @@
 include_guard(GLOBAL)
 
 function(quern_add_plugin name)
-  cmake_parse_arguments(ARG "NO_INSTALL" "MANIFEST;OUTPUT_DIRECTORY" "SOURCES;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "NO_INSTALL" "MANIFEST;RULES;OUTPUT_DIRECTORY" "SOURCES;LIBS" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "quern_add_plugin(${name}): unknown arguments ${ARG_UNPARSED_ARGUMENTS}")
   endif()
@@ -38,7 +40,23 @@ function(quern_add_plugin name)
     DEPENDS ${manifest} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/EmbedManifest.cmake
     COMMENT "Embedding the manifest of ${name}" VERBATIM)
 
-  add_library(${name} MODULE ${ARG_SOURCES} ${embedded})
+  set(made ${embedded})
+  if(ARG_RULES)
+    get_filename_component(rules ${ARG_RULES} ABSOLUTE)
+    if(NOT EXISTS ${rules})
+      message(FATAL_ERROR "quern_add_plugin(${name}): no rules at ${rules}")
+    endif()
+    set(folder ${CMAKE_CURRENT_BINARY_DIR}/${name}_rules)
+    add_custom_command(OUTPUT ${folder}/quern_rules.h
+      COMMAND ${CMAKE_COMMAND} -DRULES=${rules} -DOUTPUT=${folder}/quern_rules.h -P ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/EmbedRules.cmake
+      DEPENDS ${rules} ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/EmbedRules.cmake
+      COMMENT "Embedding the rules of ${name}" VERBATIM)
+    list(APPEND made ${folder}/quern_rules.h)
+  endif()
+  add_library(${name} MODULE ${ARG_SOURCES} ${made})
+  if(ARG_RULES)
+    target_include_directories(${name} PRIVATE ${folder})
+  endif()
   target_link_libraries(${name} PRIVATE QuernSDK::sdk ${ARG_LIBS})
   if("CXX" IN_LIST languages)
     target_compile_features(${name} PRIVATE cxx_std_17)
