@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <deque>
 #include <mutex>
 
@@ -63,19 +65,18 @@ class PluginDataset : public Dataset {
     for (const InputSpec& s : inputs_) specs.add(s.name, s.dtype, s.dims, nullptr, 0);
     const std::string parameters = to_text(reader_parameters(section_), false), where = folder.string();
     as_data_error([&] {
-      call_plugin(plugin_, "opening data", [&] { return table_.open(table_.self, str_of(parameters), str_of(where), specs.list(), specs.size(), &reader_); });
+      quern_reader* opened = nullptr;
+      call_plugin(plugin_, "opening data", [&] { return table_.open(table_.self, str_of(parameters), str_of(where), specs.list(), specs.size(), &opened); });
+      if (!opened) throw Error(ErrorCode::plugin, fmt::format("plugin {}: the reader '{}' opened nothing", plugin_, name_));
+      reader_ = {opened, Close{&table_}};
       int64_t there = -1;
-      call_plugin(plugin_, "counting samples", [&] { return table_.size(table_.self, reader_, &there); });
+      call_plugin(plugin_, "counting samples", [&] { return table_.size(table_.self, reader_.get(), &there); });
       if (there < 0) throw Error(ErrorCode::plugin, fmt::format("plugin {}: the reader '{}' has {} samples", plugin_, name_, there));
       size_ = limited_samples(section_, there, fmt::format("the reader '{}'", name_));
     });
     refuse_unknown_preprocessing(section_, inputs_);
     if (size_ > 0) item(0);  // what can't be fed shows before any work
   }
-  ~PluginDataset() override {
-    if (reader_) table_.close(table_.self, reader_);
-  }
-
   int64_t size() const override { return size_; }
 
   Sample item(int64_t index) const override {
@@ -128,15 +129,20 @@ class PluginDataset : public Dataset {
     if (index < 0 || index >= size_) throw Error(ErrorCode::internal, fmt::format("sample {} of {}", index, size_));
     std::map<std::string, Tensor> tensors;
     const auto sink = tensor_sink(tensors);
-    as_data_error([&] { call_plugin(plugin_, fmt::format("sample {}", index), [&] { return function(table_.self, reader_, index, &sink); }); });
+    as_data_error([&] { call_plugin(plugin_, fmt::format("sample {}", index), [&] { return function(table_.self, reader_.get(), index, &sink); }); });
     return tensors;
   }
+
+  struct Close {
+    const quern_data_reader* table;
+    void operator()(quern_reader* reader) const { table->close(table->self, reader); }
+  };
 
   std::string plugin_, name_;
   const quern_data_reader& table_;
   json::object section_;
   std::vector<InputSpec> inputs_;
-  quern_reader* reader_ = nullptr;
+  std::unique_ptr<quern_reader, Close> reader_{nullptr, Close{nullptr}};
   int64_t size_ = 0;
   mutable std::once_flag once_;
   mutable std::string digest_;
@@ -160,6 +166,8 @@ class PluginMetric : public Metric {
   void update(const Sample& outputs, const std::optional<Tensor>& label, const Sample* reference) override {
     Tables given, floats;
     for (const NamedTensor& o : outputs) given.add(o.name, o.tensor.type(), o.tensor.dims(), o.tensor.data(), o.tensor.bytes());
+    if (needs_reference() && reference && reference->size() != outputs.size())
+      throw Error(ErrorCode::internal, fmt::format("{} outputs beside {} of the float network", outputs.size(), reference->size()));
     if (needs_reference() && reference)
       for (const NamedTensor& o : *reference) floats.add(o.name, o.tensor.type(), o.tensor.dims(), o.tensor.data(), o.tensor.bytes());
     quern_tensor mark{};
@@ -179,6 +187,7 @@ class PluginMetric : public Metric {
     if (samples_ == 0) throw Error(ErrorCode::data, fmt::format("the metric {} was given no samples; the evaluation data is empty", name_));
     double out = 0;
     as_data_error([&] { call_plugin(plugin_, name_, [&] { return table_.result(table_.self, meter_, &out); }); });
+    if (std::isnan(out)) throw Error(ErrorCode::data, fmt::format("plugin {}: the metric '{}' is not a number", plugin_, name_));
     return out;
   }
 

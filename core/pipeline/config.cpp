@@ -392,6 +392,32 @@ void apply_isolation(const Config& c, PluginRegistry& registry) {
   registry.isolation(c.isolated, c.deadline_seconds);
 }
 
+namespace {
+
+// A metric of a plugin gets what its schema has as defaults.
+void complete_metric(Config& c, PluginRegistry& registry) {
+  json::object parameters;
+  std::string name;
+  if (c.metric.is_string()) {
+    name = std::string(c.metric.get_string());
+  } else if (const auto* mapping = c.metric.if_object()) {
+    const auto* type = mapping->if_contains("type");
+    if (!type || !type->is_string()) return;
+    name = std::string(type->get_string());
+    parameters = *mapping;
+    parameters.erase("type");
+  }
+  const auto own = metric_names(), others = registry.metric_names();
+  if (std::find(own.begin(), own.end(), name) != own.end() || std::find(others.begin(), others.end(), name) == others.end()) return;
+  const MetricHandle handle = at_place(c, "/metric", false, [&] { return registry.metric(name); });
+  json::object completed{{"type", name}};
+  for (auto& [key, value] : complete_parameters(c, handle.parameters_schema, parameters, "/metric")) completed[key] = std::move(value);
+  c.metric = completed;
+  c.effective["metric"] = std::move(completed);
+}
+
+}  // namespace
+
 Rules complete_config(Config& c, PluginRegistry& registry) {
   apply_isolation(c, registry);
   auto target = at_place(c, "/target/device", false, [&] { return registry.target(c.device); });
@@ -435,16 +461,7 @@ Rules complete_config(Config& c, PluginRegistry& registry) {
     c.effective["data"].at(part) = *section;
     c.reader_paths[part] = path_parameters(handle.parameters_schema);
   }
-  if (const auto* mapping = c.metric.if_object()) {
-    const auto* type = mapping->if_contains("type");
-    const auto others = registry.metric_names();
-    if (type && type->is_string() && std::find(others.begin(), others.end(), std::string(type->get_string())) != others.end()) {
-      json::object parameters = *mapping;
-      parameters.erase("type");
-      MetricHandle handle = at_place(c, "/metric/type", false, [&] { return registry.metric(std::string(type->get_string())); });
-      complete_parameters(c, handle.parameters_schema, parameters, "/metric");
-    }
-  }
+  complete_metric(c, registry);
 
   // Back into the effective configuration.
   json::object target_section{{"device", c.device}, {"profile", c.profile}, {"preset", c.preset}};

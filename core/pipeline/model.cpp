@@ -77,12 +77,12 @@ LoadedModel load_model(const fs::path& path, RunAs as, PluginRegistry& registry,
   } else {
     auto target = registry.target(m.integer->target);
     std::string reason;
-    const std::string profile = runnable_profile(*target, m.integer->profile, &reason);
-    if (profile.empty())
+    const auto profile = runnable_profile(*target, m.integer->profile, &reason);
+    if (!profile)
       throw Error(ErrorCode::plugin, fmt::format("the target '{}' can't run its profile '{}' on this machine: {}", m.integer->target,
                                                  m.integer->profile, reason))
           .hint("--as simulated gives the same bytes on any machine");
-    m.providers = {target_provider(target, profile), onednn_provider(), own_float_provider()};
+    m.providers = {target_provider(target, *profile), onednn_provider(), own_float_provider()};
   }
   return m;
 }

@@ -115,9 +115,9 @@ void judge(Config& config, const PreparedNetwork& p, const Graph& float_graph, c
   const int64_t count = evaluation ? data.size() : std::min(sqnr_samples, data.size());
   if (count == 0) return;
   std::string reason;
-  const std::string profile = runnable_profile(*p.target, r.profile, &reason);
-  const bool integer = !profile.empty();
-  const auto kernels = integer ? target_provider(p.target, profile) : interpreter_provider();
+  const auto profile = runnable_profile(*p.target, r.profile, &reason);
+  const bool integer = profile.has_value();
+  const auto kernels = integer ? target_provider(p.target, *profile) : interpreter_provider();
   Engine reference(float_graph, {.providers = {onednn_provider(), own_float_provider()}});
   Engine quantized(r.integer.graph, {.providers = {kernels, onednn_provider(), own_float_provider()}});
   std::vector<double> signal, noise;

@@ -109,7 +109,7 @@ std::shared_ptr<const Provider> target_provider(std::shared_ptr<const Target> ta
   return std::make_shared<TargetProvider>(std::move(target), std::move(profile));
 }
 
-std::string runnable_profile(const Target& target, const std::string& profile, std::string* reason) {
+std::optional<std::string> runnable_profile(const Target& target, const std::string& profile, std::string* reason) {
   if (target.available(profile, reason)) return profile;
   const auto sections = [&](const std::string& name) {
     json::value v = target.rules(name).effective;
@@ -119,7 +119,7 @@ std::string runnable_profile(const Target& target, const std::string& profile, s
   const json::value wanted = sections(profile);
   for (const std::string& other : target.rules(profile).default_profiles)
     if (other != profile && target.available(other, nullptr) && sections(other) == wanted) return other;
-  return "";
+  return std::nullopt;
 }
 
 }  // namespace quern

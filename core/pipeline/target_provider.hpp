@@ -14,7 +14,8 @@ namespace quern {
 std::shared_ptr<const Provider> target_provider(std::shared_ptr<const Target> target, std::string profile);
 
 // The profile whose kernels can run what was made for `profile` on this machine: itself, or the first of the target's default
-// profiles with the same rules (the same contracts, so the same bytes). "" and the reason where there is none.
-std::string runnable_profile(const Target& target, const std::string& profile, std::string* reason);
+// profiles with the same rules (the same contracts, so the same bytes). None, and the reason, where there is none. (A target
+// without profiles has one that is called "".)
+std::optional<std::string> runnable_profile(const Target& target, const std::string& profile, std::string* reason);
 
 }  // namespace quern

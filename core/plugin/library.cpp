@@ -6,7 +6,9 @@
 #include <immintrin.h>
 
 #include <boost/dll/shared_library.hpp>
+#include <algorithm>
 #include <clocale>
+#include <cstddef>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -101,6 +103,9 @@ void check_algorithms(const LoadedPlugin& p, const Manifest& manifest) {
   check_names(p.id, "stages", manifest.stages, table_names(p, "graph stage", q.graph_stages, q.n_graph_stages));
   check_names(p.id, "readers", manifest.readers, table_names(p, "data reader", q.data_readers, q.n_data_readers));
   check_names(p.id, "metrics", manifest.metrics, table_names(p, "metric", q.metrics, q.n_metrics));
+  for (const std::string& own : {"npz", "npy", "raw"})
+    if (std::find(manifest.readers.begin(), manifest.readers.end(), own) != manifest.readers.end())
+      refuse(p.id, fmt::format("it has a data reader '{}', which is a name of the host's own", own));
   for (uint32_t i = 0; i < q.n_data_readers; ++i)
     if (!q.data_readers[i]->open || !q.data_readers[i]->size || !q.data_readers[i]->sample || !q.data_readers[i]->close)
       refuse(p.id, fmt::format("data reader {} lacks a function", text_of(q.data_readers[i]->name)));

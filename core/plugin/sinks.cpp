@@ -14,6 +14,7 @@ quern_status* emit_table(void* self, quern_str name, uint32_t dtype, uint32_t ra
     auto& tables = *static_cast<std::map<std::string, Tensor>*>(self);
     const std::string key = text_of(name);
     const auto type = static_cast<DType>(dtype);
+    if (key.empty()) return new_status(QUERN_INVALID_ARGUMENT, "a table without a name");
     if (size_of(type) == 0) return new_status(QUERN_INVALID_ARGUMENT, fmt::format("table {}: element type {} is unknown", key, dtype));
     if (rank > max_rank || (rank > 0 && !dims)) return new_status(QUERN_INVALID_ARGUMENT, fmt::format("table {}: rank {}", key, rank));
     for (uint32_t i = 0; i < rank; ++i)

@@ -67,7 +67,7 @@ const std::vector<Layout>& layouts() {
       LAYOUT(3, quern_stat_plan, h, self, request),
       LAYOUT(10, quern_graph_stage, h, self, name, parameters, when, reserved, reads, changes, plan, run),
       LAYOUT(9, quern_data_reader, h, self, name, parameters, open, size, sample, label, close),
-      LAYOUT(10, quern_metric, h, self, name, parameters, higher_is_better, needs, create, update, result, destroy),
+      LAYOUT(11, quern_metric, h, self, name, parameters, higher_is_better, needs, create, update, result, destroy, sample_value),
       LAYOUT(12, quern_plugin, h, kind, reserved, target, range_estimators, graph_stages, n_range_estimators, n_graph_stages, data_readers, metrics,
              n_data_readers, n_metrics),
   };

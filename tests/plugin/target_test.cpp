@@ -146,6 +146,24 @@ TEST(Target, CompilesAndRuns) {
   }
 }
 
+// Built with the header of interface 1.0: it knows nothing of what came later, and works.
+TEST(Target, APluginOfTheFirstInterfaceWorks) {
+  PluginRegistry registry(only({test_plugin("test_first_abi")}));
+  const auto target = registry.target("first");
+  IntegerUnit unit = unit_of("Relu", 14, {}, {-1, 4, 8, 8});
+  EXPECT_TRUE(target->supports("v1", unit, nullptr));
+  unit.tables = target->derive("v1", unit);
+  const Dims dims{1, 4, 8, 8}, strides = row_major_strides(dims);
+  const auto kernel = target->compile("v1", unit, {dims}, dims, 1);
+  auto context = kernel->make_context();
+  Tensor in(DType::u8, dims), out(DType::u8, dims), work(DType::u8, {128});
+  for (size_t i = 0; i < 256; ++i) in.mutable_values<uint8_t>()[i] = static_cast<uint8_t>(i);
+  const TensorView from{in.mutable_bytes(), DType::u8, dims, strides}, to{out.mutable_bytes(), DType::u8, dims, strides};
+  kernel->execute(*context, std::span(&from, 1), std::span(&to, 1), work.mutable_bytes());
+  EXPECT_EQ(out.values<uint8_t>()[100], 200);
+  EXPECT_TRUE(registry.reader_names().empty());
+}
+
 TEST(Target, NothingThrownGetsAcross) {
   const auto target = throws();
   IntegerUnit unit = unit_of("Relu", 14, {}, {-1, 4});

@@ -4,9 +4,9 @@
 //   metric: mean_reciprocal_rank
 #include <quern/plugin.hpp>
 
-#include <cmath>
-#include <cstdlib>
 #include <fstream>
+#include <locale>
+#include <sstream>
 
 namespace {
 
@@ -32,6 +32,7 @@ struct CsvRows {
     data->input = std::string(inputs[0].name);
     int64_t wanted = 1;
     for (size_t i = 1; i < inputs[0].dims.size(); ++i) {
+      if (inputs[0].dims[i] < 0) throw Failure(QUERN_INVALID_ARGUMENT, "csv_rows needs to know the shape of a sample; the network leaves it open");
       data->dims.push_back(inputs[0].dims[i]);
       wanted *= inputs[0].dims[i];
     }
@@ -42,17 +43,16 @@ struct CsvRows {
     if (!file) throw Failure(QUERN_NOT_FOUND, path + " can't be opened");
     std::string line;
     for (int64_t number = 1; std::getline(file, line); ++number) {
+      if (!line.empty() && line.back() == '\r') line.pop_back();
       if (line.empty()) continue;
       const std::string where = path + ":" + std::to_string(number) + ": ";
       std::vector<float> row;
-      for (const char* at = line.c_str(); *at;) {
-        char* end = nullptr;
-        row.push_back(std::strtof(at, &end));
-        if (end == at) throw Failure(QUERN_INVALID_ARGUMENT, where + "'" + std::string(at).substr(0, 20) + "' is no number");
-        at = *end == ',' ? end + 1 : end;
-      }
+      std::istringstream fields(line);
+      for (std::string field; std::getline(fields, field, ',');) row.push_back(number_in(field, where));
       if (labelled) {
-        data->labels.push_back(static_cast<int64_t>(row.at(0)));
+        const auto mark = static_cast<int64_t>(row.at(0));
+        if (static_cast<float>(mark) != row[0] || mark < 0) throw Failure(QUERN_INVALID_ARGUMENT, where + "the first number is no class");
+        data->labels.push_back(mark);
         row.erase(row.begin());
       }
       if (static_cast<int64_t>(row.size()) != wanted)
@@ -66,6 +66,16 @@ struct CsvRows {
   void label(const Data& d, int64_t index, TableSink& label) {
     if (!d.labels.empty()) label.emit("class", d.labels[static_cast<size_t>(index)]);
   }
+
+ private:
+  // With a decimal point wherever the program runs, whatever the locale.
+  static float number_in(const std::string& field, const std::string& where) {
+    std::istringstream text(field);
+    text.imbue(std::locale::classic());
+    float v = 0;
+    if (!(text >> v) || !(text >> std::ws).eof()) throw Failure(QUERN_INVALID_ARGUMENT, where + "'" + field.substr(0, 20) + "' is no number");
+    return v;
+  }
 };
 
 // 1 for a label in the first place, 1/2 in the second, ...; the mean over the samples.
@@ -74,10 +84,11 @@ struct MeanReciprocalRank {
   static constexpr std::string_view parameters = R"({"type": "object", "additionalProperties": false, "properties": {}})";
   static constexpr bool higher_is_better = true;
   static constexpr uint32_t needs = QUERN_METRIC_NEEDS_LABELS;
-  struct Meter { double sum = 0; int64_t samples = 0; };
+  struct Meter { double sum = 0, last = 0; int64_t samples = 0; };
 
   std::unique_ptr<Meter> create(const Json&) { return std::make_unique<Meter>(); }
   void update(Meter& m, int64_t sample, const OutputsView& outputs, const quern_tensor* label, const OutputsView&) {
+    if (outputs.size() < 1) throw Failure(QUERN_INVALID_ARGUMENT, "the network has no output");
     const Span<const float> scores = outputs[0].values<const float>();
     const int64_t mark = TensorView(*label).values<const int64_t>()[0];
     if (mark < 0 || mark >= static_cast<int64_t>(scores.size()))
@@ -87,9 +98,11 @@ struct MeanReciprocalRank {
       const bool before = static_cast<int64_t>(i) < mark;  // of equal scores the first counts as better
       rank += scores[i] > scores[static_cast<size_t>(mark)] || (before && scores[i] == scores[static_cast<size_t>(mark)]);
     }
-    m.sum += 1.0 / static_cast<double>(rank);
+    m.last = 1.0 / static_cast<double>(rank);
+    m.sum += m.last;
     ++m.samples;
   }
+  double sample_value(const Meter& m) { return m.last; }
   double result(const Meter& m) { return m.samples > 0 ? m.sum / static_cast<double>(m.samples) : 0; }
 };
 

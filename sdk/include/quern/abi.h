@@ -385,7 +385,7 @@ typedef struct quern_data_reader {
                         quern_reader** reader);
   quern_status* (*size)(void* self, quern_reader* reader, int64_t* samples);
   /* One tensor for each input of the model, under its name, with or without its batch axis. index: 0..size-1, in any order, from
-   * several threads at once; the same index gives the same sample. */
+   * several threads at once; the same index gives the same sample (the host reads each once more for the digest of the data). */
   quern_status* (*sample)(void* self, quern_reader* reader, int64_t index, const quern_table_sink* tensors);
   /* Optional (NULL: no labels). Emits one tensor, or none. As sample otherwise. */
   quern_status* (*label)(void* self, quern_reader* reader, int64_t index, const quern_table_sink* label);
@@ -402,13 +402,16 @@ typedef struct quern_metric {
   quern_str parameters;    /* plugin: JSON Schema of the mapping without type */
   uint32_t higher_is_better, needs; /* QUERN_METRIC_NEEDS_* */
   quern_status* (*create)(void* self, quern_str parameters_json, quern_meter** meter);
-  /* In the order of the samples, one at a time. outputs, float_outputs: the model's outputs by name, row major; NULL unless needed.
-   * label: NULL unless needed. */
+  /* In the order of the samples, one at a time. outputs: the model's, by name, row major. label: NULL unless needed. float_outputs:
+   * the same outputs of the float network, n_outputs of them in the same order; NULL unless needed. */
   quern_status* (*update)(void* self, quern_meter* meter, int64_t sample, const quern_table* const* outputs, uint32_t n_outputs,
                           const quern_tensor* label, const quern_table* const* float_outputs);
   /* The metric over what it has seen; a failure when that says nothing. */
   quern_status* (*result)(void* self, quern_meter* meter, double* value);
   void (*destroy)(void* self, quern_meter* meter);
+  /* Optional (NULL: a sample has no value of its own). The value of the sample of the last update, so that two networks can be
+   * compared sample by sample; NaN where it has none. */
+  quern_status* (*sample_value)(void* self, quern_meter* meter, double* value);
 } quern_metric;
 
 /* ---- the entry -------------------------------------------------------------------------------------------------- */

@@ -333,6 +333,7 @@ class OutputsView {
 //     std::unique_ptr<Meter> create(const Json& p);
 //     void update(Meter& m, int64_t sample, const OutputsView& outputs, const quern_tensor* label, const OutputsView& float_outputs);
 //     double result(const Meter& m);
+//     double sample_value(const Meter& m);                                      // optional: of the last sample
 //   };
 template <class T>
 class MetricPlugin {
@@ -347,7 +348,11 @@ class MetricPlugin {
       m.higher_is_better = T::higher_is_better ? 1 : 0;
       m.needs = T::needs;
       m.create = [](void* self, quern_str parameters, quern_meter** out) noexcept -> quern_status* {
-        return guarded([&] { *out = reinterpret_cast<quern_meter*>(of(self).create(Json::parse(view(parameters))).release()); });
+        return guarded([&] {
+          auto meter = of(self).create(Json::parse(view(parameters)));
+          if (!meter) throw Failure(QUERN_INTERNAL, "create gave nothing");
+          *out = reinterpret_cast<quern_meter*>(meter.release());
+        });
       };
       m.update = [](void* self, quern_meter* meter, int64_t sample, const quern_table* const* outputs, uint32_t n, const quern_tensor* label,
                     const quern_table* const* float_outputs) noexcept -> quern_status* {
@@ -357,12 +362,18 @@ class MetricPlugin {
         return guarded([&] { *value = of(self).result(of(meter)); });
       };
       m.destroy = [](void*, quern_meter* meter) noexcept { delete reinterpret_cast<typename T::Meter*>(meter); };
+      if constexpr (has_sample_value<T>::value)
+        m.sample_value = [](void* self, quern_meter* meter, double* value) noexcept -> quern_status* {
+          return guarded([&] { *value = of(self).sample_value(of(meter)); });
+        };
       return m;
     }();
     return &t;
   }
 
  private:
+  template <class U, class = void> struct has_sample_value : std::false_type {};
+  template <class U> struct has_sample_value<U, std::void_t<decltype(&U::sample_value)>> : std::true_type {};
   static T& of(void* self) { return *static_cast<T*>(self); }
   static typename T::Meter& of(quern_meter* m) { return *reinterpret_cast<typename T::Meter*>(m); }
 };

@@ -50,6 +50,12 @@ struct Move : Kernel {
   }
 };
 
+// One kernel a contract.
+std::unique_ptr<Kernel> make_kernel(const OpView& op) {
+  if (op.contract() == "move") return std::make_unique<Move>();
+  throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": there is no kernel for the contract " + std::string(op.contract()));
+}
+
 struct Target {
   using Kernel = ::Kernel;
   struct Context {};
@@ -58,12 +64,14 @@ struct Target {
   bool available(std::string_view, std::string&) { return true; }
 
   void derive(std::string_view, const OpView& op, TableSink& tables) {
-    tables.emit("shift", shift_to_output(exponent(op.input("input")), op));
+    int from = exponent(op.input("input"));
+    if (op.has("weight")) from += exponent(op.input("weight"));  // a product's step
+    tables.emit("shift", shift_to_output(from, op));
     tables.emit("low", lowest(op));
   }
 
   std::unique_ptr<Kernel> compile(std::string_view, const OpView& op, uint32_t) {
-    std::unique_ptr<Kernel> kernel = std::make_unique<Move>();
+    std::unique_ptr<Kernel> kernel = make_kernel(op);
     kernel->shift = op.table<int32_t>("shift")[0];
     kernel->low = op.table<int32_t>("low")[0];
     kernel->name = std::string(op.op());

@@ -1,0 +1,107 @@
+// The target shift_npu. What it can hold and compute stands in rules.json; here are the integers that the rules' contracts name
+// (derive), and the kernels (compile, execute). docs/add-a-target.md of Quern comes here step by step.
+#include <quern/plugin.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+#include "quern_rules.h"
+
+namespace {
+
+using namespace quern_sdk;
+
+// Scales are powers of two: their exponent.
+int exponent(const OperandView& o) {
+  int e = 0;
+  if (std::frexp(o.quant().scale(), &e) != 0.5f) throw Failure(QUERN_INVALID_ARGUMENT, "a scale is no power of two");
+  return e - 1;
+}
+
+// By how much a sum in steps of 2^from is shifted to the right to be in steps of the output.
+int32_t shift_to_output(int from, const OpView& op) { return exponent(op.output()) - from; }
+
+// The smallest code of the output: 0 behind a Relu.
+int32_t lowest(const OpView& op) {
+  for (size_t i = 0; i < op.nodes(); ++i)
+    if (op.node(i).op() == "Relu") return 0;
+  return static_cast<int32_t>(op.output().quant().qmin());
+}
+
+// v / 2^shift, halves up; a negative shift goes to the left. Then the output's codes. As the contracts in rules.json say.
+int8_t finish(int64_t v, int32_t shift, int32_t low) {
+  v = shift > 0 ? (v + (int64_t{1} << (shift - 1))) >> shift : v * (int64_t{1} << -shift);
+  return static_cast<int8_t>(std::min<int64_t>(std::max<int64_t>(v, low), 127));
+}
+
+struct Kernel {
+  int32_t shift = 0, low = -128;
+  std::string name;
+  virtual ~Kernel() = default;
+  virtual void run(Span<const quern_tensor> inputs, const quern_tensor& output) const = 0;
+};
+
+// Relu, Reshape, Flatten: every element where it is.
+struct Move : Kernel {
+  void run(Span<const quern_tensor> inputs, const quern_tensor& output) const override {
+    const Span<const int8_t> from = TensorView(inputs[0]).values<const int8_t>();
+    const Span<int8_t> to = TensorView(output).values<int8_t>();
+    for (size_t i = 0; i < to.size(); ++i) to[i] = finish(from[i], shift, low);
+  }
+};
+
+#include "conv.hpp"
+
+// One kernel a contract.
+std::unique_ptr<Kernel> make_kernel(const OpView& op) {
+  if (op.contract() == "move") return std::make_unique<Move>();
+  if (op.contract() == "dot") return std::make_unique<Conv>(op);
+  throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": there is no kernel for the contract " + std::string(op.contract()));
+}
+
+struct Target {
+  using Kernel = ::Kernel;
+  struct Context {};
+
+  std::string_view describe() { return {quern_rules, quern_rules_length}; }
+  bool available(std::string_view, std::string&) { return true; }
+
+  // What rules can't say: the sum has to stay within 32 bits.
+  bool supports(std::string_view, const OpView& op, std::string& reason) {
+    if (!op.has("weight")) return true;
+    const TensorView w = op.input("weight").tensor();
+    const double taps = static_cast<double>(w.count()) / static_cast<double>(op.op() == "Conv" ? w.dim(0) : std::min(w.dim(0), w.dim(1)));
+    if (taps * 128 * 127 < 0x1p30) return true;
+    reason = "a sum of so many products may leave the 32-bit accumulator";
+    return false;
+  }
+
+  void derive(std::string_view, const OpView& op, TableSink& tables) {
+    int from = exponent(op.input("input"));
+    if (op.has("weight")) from += exponent(op.input("weight"));  // a product's step
+    tables.emit("shift", shift_to_output(from, op));
+    tables.emit("low", lowest(op));
+  }
+
+  std::unique_ptr<Kernel> compile(std::string_view, const OpView& op, uint32_t) {
+    std::unique_ptr<Kernel> kernel = make_kernel(op);
+    kernel->shift = op.table<int32_t>("shift")[0];
+    kernel->low = op.table<int32_t>("low")[0];
+    kernel->name = std::string(op.op());
+    return kernel;
+  }
+
+  void info(const Kernel& kernel, quern_kernel_info& out) {
+    for (uint32_t& layout : out.input_layouts) layout = QUERN_LAYOUT_ROW_MAJOR;
+    out.output_layout = QUERN_LAYOUT_ROW_MAJOR;
+    out.kernel_name = str(kernel.name);
+  }
+  std::unique_ptr<Context> create_context(const Kernel&) { return std::make_unique<Context>(); }
+  void execute(const Kernel& kernel, Context&, Span<const quern_tensor> inputs, Span<const quern_tensor> outputs, void*) {
+    kernel.run(inputs, outputs[0]);
+  }
+};
+
+}  // namespace
+
+QUERN_SDK_TARGET(Target)
