@@ -58,7 +58,7 @@ TEST(Manifest, SchemaAndReaderAgree) {
       {changed("/provides/targets", json::array{"a", "a"}), "twice"},
       {changed("/provides/targets", json::array{"NPU"}), "lower-case"},
       {changed("/provides/targets", json::array{"a", "b"}), "exactly one target"},
-      {changed("/provides/metrics", json::array{"a"}), "unknown key 'provides.metrics'"},
+      {changed("/provides/metric", json::array{"a"}), "unknown key 'provides.metric' (did you mean 'metrics'?)"},
       {without_license, "lacks 'license'"},
       {json::value(json::array{}), "no object"},
   };
@@ -68,7 +68,7 @@ TEST(Manifest, SchemaAndReaderAgree) {
     EXPECT_EQ(mine == "no error", !find_problem(c.value, schema)) << to_text(c.value);
   }
   // What a schema can't say plainly: what belongs to which kind.
-  EXPECT_THAT(problem_of(changed("/kind", "algorithm")), HasSubstr("estimators or stages"));
+  EXPECT_THAT(problem_of(changed("/kind", "algorithm")), HasSubstr("estimators, stages, readers or metrics"));
   EXPECT_THAT(problem_of(changed("/arch", "aarch64")), HasSubstr("for aarch64"));
   EXPECT_THAT(error_of([] { parse_manifest("{\"id\": 1,\n \"id\": 2}", "m"); }), HasSubstr("line 2"));
   EXPECT_THAT(error_of([] { parse_manifest(std::string(100000, '['), "m"); }), HasSubstr("can't be read"));
