@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/rules/attribute_defaults.hpp"
 #include "core/rules/operators.hpp"
 #include "core/rules/rules.hpp"
 
@@ -87,7 +88,7 @@ bool attributes_hold(const Graph& graph, const Node& node, const std::map<std::s
     std::optional<Attribute> value;
     const bool stated = it != node.attributes.end();
     if (stated) value = it->second;
-    else if (!(value = from_weight(graph, node, name))) value = attribute_default(node.op, name);
+    else if (!(value = from_weight(graph, node, name))) value = attribute_default(node.op, node.since_version, name);
     if (!value) {
       *why = fmt::format("{} is not stated and has no default", name);
       return false;

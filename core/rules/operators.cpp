@@ -83,30 +83,6 @@ std::vector<std::string> required_roles(const std::string& domain, const std::st
   return out;
 }
 
-std::optional<Attribute> attribute_default(const std::string& op, const std::string& attribute) {
-  using Ints = std::vector<int64_t>;
-  const bool window = one_of(op, {"Conv", "ConvTranspose", "AveragePool", "MaxPool", "LpPool"});
-  if (window) {
-    if (attribute == "auto_pad") return Attribute(std::string("NOTSET"));
-    if (attribute == "dilations" || attribute == "strides") return Attribute(Ints{1});
-    if (attribute == "pads" || attribute == "output_padding") return Attribute(Ints{0});
-    if (one_of(attribute, {"ceil_mode", "count_include_pad", "storage_order"})) return Attribute(int64_t{0});
-    if (attribute == "group") return Attribute(int64_t{1});
-  }
-  static const std::map<std::pair<std::string, std::string>, Attribute> others = {
-      {{"Gemm", "alpha"}, 1.0f}, {{"Gemm", "beta"}, 1.0f}, {{"Gemm", "transA"}, int64_t{0}}, {{"Gemm", "transB"}, int64_t{0}},
-      {{"Flatten", "axis"}, int64_t{1}}, {{"Gather", "axis"}, int64_t{0}}, {{"Split", "axis"}, int64_t{0}},
-      {{"LeakyRelu", "alpha"}, 0.01f}, {{"Elu", "alpha"}, 1.0f}, {{"HardSigmoid", "alpha"}, 0.2f},
-      {{"HardSigmoid", "beta"}, 0.5f}, {{"Gelu", "approximate"}, std::string("none")}, {{"Swish", "alpha"}, 1.0f}, {{"Pad", "mode"}, std::string("constant")},
-      {{"Resize", "mode"}, std::string("nearest")}, {{"Resize", "antialias"}, int64_t{0}}, {{"Resize", "exclude_outside"}, int64_t{0}},
-      {{"Upsample", "mode"}, std::string("nearest")}, {{"Reshape", "allowzero"}, int64_t{0}},
-      {{"DepthToSpace", "mode"}, std::string("DCR")}, {{"Softmax", "axis"}, int64_t{-1}}};
-  if (auto it = others.find({op, attribute}); it != others.end()) return it->second;
-  if (op.rfind("Reduce", 0) == 0 && attribute == "keepdims") return Attribute(int64_t{1});
-  if (op.rfind("Reduce", 0) == 0 && attribute == "noop_with_empty_axes") return Attribute(int64_t{0});
-  return {};
-}
-
 std::string_view name_of(KernelForm form) {
   switch (form) {
     case KernelForm::dot: return "dot";

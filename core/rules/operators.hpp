@@ -1,7 +1,6 @@
-// What the rules room knows about ONNX operators: their names, the defaults of attributes that rules may limit, and the
-// kernel forms that can compute them. Private to core/rules and core/placement.
+// What the rules room knows about ONNX operators: their names, the roles of their operands, and the kernel forms that can compute
+// them. Private to core/rules and core/placement.
 #pragma once
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,10 +18,6 @@ std::vector<std::string> roles_of_op(const std::string& domain, const std::strin
 // Roles that a config of this operator must list, and those that it may ("in*" for the variadic ones).
 std::vector<std::string> required_roles(const std::string& domain, const std::string& op);
 std::vector<std::string> legal_roles(const std::string& domain, const std::string& op);
-
-// The value an attribute has when the node does not state it; none when there is no default. A list default of one
-// element stands for any number of such elements.
-std::optional<Attribute> attribute_default(const std::string& op, const std::string& attribute);
 
 // Whether a contract of this form can compute the operator. Operators not known here: any form.
 bool form_fits(const std::string& domain, const std::string& op, KernelForm form);
