@@ -57,6 +57,7 @@ Graph import_bytes(std::span<const std::byte> bytes, const fs::path& folder, con
   for (const auto& property : model.metadata_props()) graph.metadata[property.key()] = property.value();
   model.Clear();
   if (graph.outputs().empty()) throw Error(ErrorCode::model, "the graph has no outputs");
+  if (options.digest) *options.digest = external.digest_with(bytes);
   graph.check();
   upgrade_definitions(graph);
   infer_shapes(graph);

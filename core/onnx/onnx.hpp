@@ -12,7 +12,8 @@ namespace quern {
 // Unknown operators are imported as they are (since_version 0) unless `refuse_unknown`: a reader of the graph can list them
 // all at once. An If keeps its branches as attributes of type Graph; what they take from around them is appended to the
 // inputs of the node, with the names in the attribute "quern.captured".
-struct ImportOptions { bool refuse_unknown = false; };
+// `digest`, where given, receives the SHA-256 of the file, followed by each file of external data that it uses (name, size, bytes; by name).
+struct ImportOptions { bool refuse_unknown = false; std::string* digest = nullptr; };
 Graph import_onnx(const fs::path& path, const ImportOptions& options = {});
 // The same from memory; `folder` is where external data may lie (none when empty).
 Graph import_onnx_bytes(std::span<const std::byte> bytes, const std::string& name, const fs::path& folder = {});

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 
+#include "core/base/digest.hpp"
 #include "core/base/error.hpp"
 
 namespace quern {
@@ -129,6 +131,23 @@ std::shared_ptr<const MappedFile> ExternalData::file(const std::string& location
   if (inside.first != root.end()) fail(what, fmt::format("external data: '{}' leads out of the model's folder", shown));
   if (!fs::is_regular_file(full, error)) fail(what, fmt::format("external data: '{}' is not a regular file", shown));
   return files_[location] = MappedFile::open(full);
+}
+
+std::string ExternalData::digest_with(std::span<const std::byte> model) const {
+  constexpr size_t piece = size_t{16} << 20;  // let go of before the next: a large file does not fill the memory
+  Sha256 sum;
+  sum.add(model);
+  for (const auto& [location, file] : files_) {
+    const auto all = file->bytes();
+    sum.add(fmt::format("{}{}{}{}", '\0', location, '\0', all.size()));
+    sum.add(std::string_view("", 1));
+    for (size_t at = 0; at < all.size(); at += piece) {
+      const auto bytes = all.subspan(at, std::min(piece, all.size() - at));
+      sum.add(bytes);
+      file->release(bytes.data(), bytes.size());
+    }
+  }
+  return sum.hex();
 }
 
 Tensor take_tensor(onnx::TensorProto& proto, ExternalData& external, const std::string& what) {

@@ -15,6 +15,8 @@ class ExternalData {
   explicit ExternalData(fs::path folder) : folder_(std::move(folder)) {}
   // Bytes [offset, offset + length) of `location`; Error(model) when that is not inside the folder or the file.
   std::shared_ptr<const MappedFile> file(const std::string& location, const std::string& tensor);
+  // SHA-256 of the model's bytes and of every file opened so far.
+  std::string digest_with(std::span<const std::byte> model) const;
 
  private:
   fs::path folder_;  // empty: the model came from memory and may have no external data

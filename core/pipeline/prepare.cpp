@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/base/digest.hpp"
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/graph/shapes.hpp"
@@ -180,7 +179,7 @@ ImportedNetwork import_network(const Config& config, const std::function<void(co
   std::error_code ignored;
   if (!fs::exists(config.model, ignored))
     throw config.error("/model", fmt::format("there is no model file '{}'", config.model.string()));
-  n.graph = import_onnx(config.model);
+  n.graph = import_onnx(config.model, {.refuse_unknown = false, .digest = &n.digest});
   for (NodeId id : n.graph.order()) {
     const Node& node = n.graph.node(id);
     if (node.op != "QuantizeLinear" && node.op != "DequantizeLinear") continue;
@@ -188,7 +187,6 @@ ImportedNetwork import_network(const Config& config, const std::function<void(co
                  config.model.string(), node.op, node.name);
     break;
   }
-  n.digest = sha256(MappedFile::open(config.model)->bytes());
   if (imported) {
     can_run(config, runnable(n.graph));  // unknown operators are named all at once, before anything is run
     imported(n.graph);

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <random>
 
+#include "core/base/digest.hpp"
 #include "core/base/files.hpp"
 #include "tests/onnx/models.hpp"
 
@@ -380,6 +381,30 @@ TEST(Import, ExternalDataIsMapped) {
   // Through the file itself.
   write_file(folder.path / "model.onnx", std::string_view(m.SerializeAsString()));
   EXPECT_EQ(import_onnx(folder.path / "model.onnx").find_value("w") != no_value, true);
+}
+
+// The same network with other weights is another model, wherever its weights lie.
+TEST(Import, TheDigestCoversExternalData) {
+  Folder folder;
+  std::vector<float> data(40000, 0.5F);
+  const auto digest = [&](const onnx::ModelProto& m) {
+    write_file(folder.path / "model.onnx", std::string_view(m.SerializeAsString()));
+    write_file(folder.path / "w.bin", std::as_bytes(std::span(data)));
+    std::string out;
+    import_onnx(folder.path / "model.onnx", {.refuse_unknown = false, .digest = &out});
+    return out;
+  };
+  const auto inside = test::relu_model();
+  EXPECT_EQ(digest(inside), sha256(std::string_view(inside.SerializeAsString()))) << "without external data: that of the file";
+  const auto outside = external_model("w.bin", {30000});
+  const std::string first = digest(outside);
+  EXPECT_EQ(first.size(), 64U);
+  EXPECT_NE(first, sha256(std::string_view(outside.SerializeAsString())));
+  EXPECT_EQ(digest(outside), first);
+  write_file(folder.path / "other.bin", std::string_view("not used"));
+  EXPECT_EQ(digest(outside), first);
+  data[29999] = 0.25F;
+  EXPECT_NE(digest(outside), first);
 }
 
 TEST(Import, ExternalDataBeyondFourGigabytes) {
