@@ -105,15 +105,30 @@ bool fold_bias(GraphEditor& edit, NodeId id) {
   return false;
 }
 
+// x of a Gemm is turned by a node of its own.
+void turn_input(GraphEditor& edit, NodeId id) {
+  Graph& g = edit.graph;
+  const Node n = g.node(id);
+  const Value x = g.value(n.inputs[0]);
+  std::optional<Dims> shape = x.shape;
+  if (shape) std::reverse(shape->begin(), shape->end());
+  const ValueId turned = g.add_value(g.unique_name(x.name + ".turned"), x.dtype, shape);
+  edit.add_node({.name = g.unique_name(n.name + ".Transpose"), .op = "Transpose", .since_version = 13, .inputs = {n.inputs[0]}, .outputs = {turned},
+                 .attributes = {{"perm", std::vector<int64_t>{1, 0}}}, .origin = n.origin.empty() ? std::vector<std::string>{n.name} : n.origin});
+  edit.set_input(id, 0, turned);
+  g.node(id).attributes.erase("transA");
+}
+
 // A Gemm of constants says y = x B + c, with c a row.
 bool plain_gemm(GraphEditor& edit, NodeId id) {
   if (!is_ai(edit.graph.node(id), "Gemm")) return false;
   const auto l = linear(edit, id);
   if (!l || l->channels == 0) return false;
-  bool changed = false;
+  bool changed = edit.graph.node(id).integer("transA", 0) != 0;
+  if (changed) turn_input(edit, id);
   const double alpha = edit.graph.node(id).real("alpha", 1.0F), beta = edit.graph.node(id).real("beta", 1.0F);
   const Tensor* c = edit.graph.constant_input(edit.graph.node(id), 2);
-  if (c && beta == 0.0) {
+  if (beta != 1.0 && (!c || beta == 0.0)) {
     edit.drop_inputs(id, 2);
     edit.graph.node(id).attributes.erase("beta");
     changed = true;

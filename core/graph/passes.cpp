@@ -84,7 +84,7 @@ std::vector<PassReport> canonicalize(Graph& graph, const ConstantEvaluator& eval
   std::vector<PassReport> reports;
   for (const auto& pass : passes) reports.push_back({pass.first, 0});
   infer_shapes(graph);
-  // Every pass only ever removes nodes, moves Transposes down and rows up, or puts Slices for Splits and Gathers, so this ends; the bound is for a fault of ours.
+  // Every pass only ever removes nodes, moves Transposes down and rows up, or puts Slices for Splits and Gathers and a Transpose for a transA, so this ends; the bound is for a fault of ours.
   for (int round = 0; round < 1000; ++round) {
     int64_t changed = 0;
     for (size_t i = 0; i < passes.size(); ++i) {

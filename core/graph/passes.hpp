@@ -33,7 +33,7 @@ int64_t lift_rows(Graph& graph);
 // consumer), in double.
 int64_t fold_batch_norms(Graph& graph);
 // MatMul by a constant matrix followed by Add of a constant row -> Gemm, where ranks allow; Add or Sub of a constant per
-// channel after Conv, ConvTranspose, Gemm -> bias; alpha and beta of a Gemm of constants -> its constants. So that "bias" means
+// channel after Conv, ConvTranspose, Gemm -> bias; alpha and beta of a Gemm of constants -> its constants, transA -> a Transpose before it. So that "bias" means
 // one thing further down: a constant of shape [channels], or nothing.
 int64_t canonicalize_bias(Graph& graph);
 // Operators that exporters write in several nodes: Swish, HardSwish, HardSigmoid, Sigmoid, Mish, Gelu (both forms), LeakyRelu, and

@@ -95,6 +95,13 @@ Graph detection() {
   return n.done({n.op("NonMaxSuppression", "nms", {boxes, scores, most, overlap})});
 }
 
+// Every attribute of Gemm.
+Graph gemm(int64_t turned) {
+  Net n;
+  const ValueId x = n.input("x", turned ? Dims{8, 5} : Dims{5, 8});
+  return n.done({n.op("Gemm", "gemm", {x, n.numbers("w", {8, 4}), n.numbers("b", {1, 4})}, {{"transA", turned}, {"alpha", 0.5F}, {"beta", 3.0F}})});
+}
+
 // ---- under the made-up rules -------------------------------------------------------------------------------------------------
 
 TEST(Blocks, SwishWholeAndInPieces) {
@@ -271,6 +278,7 @@ TEST(Blocks, OnTheCpuTarget) {
   for (const bool pool : {true, false}) expect_on_cpu(squeeze_excite(pool));
   expect_on_cpu(attention(), {"Add"});  // the sums of the stream that the normalisations read
   expect_on_cpu(unet());
+  for (const int64_t turned : {0, 1}) expect_on_cpu(gemm(turned));
   expect_on_cpu(detection(), {"Transpose", "Reshape", "Concat", "Sigmoid"});  // on the way to the suppression
 }
 
