@@ -70,6 +70,8 @@ class Runner {
   void profile(bool on);
   const RunProfile& last_profile() const;
   PlanInfo plan_info() const;  // of the last run, all segments; nothing before a run
+  // Sums that accumulators cut off, in all runs of this runner: by name of the node, where there were any.
+  const std::map<std::string, uint64_t>& saturations() const;
 
  private:
   friend class Engine;

@@ -63,6 +63,7 @@ struct Runner::State {
   bool profiling = false;
   size_t segments_run = 0;        // by the last run
   RunProfile times;               // of all segments, one after the other
+  std::map<std::string, uint64_t> saturations;  // of all runs, by node
 
   // Runs all segments; with `changed` only what depends on these nodes, on the values kept.
   NamedTensors execute(const std::vector<NodeId>* changed, const TapFunction& tap);
@@ -76,7 +77,7 @@ struct Runner::State {
   void copy_buffer(const Segment& s, const BufferCopy& copy) const;
   void make_copies(const Segment& s, size_t step, std::span<const BufferCopy> copies);
   void run_step(Segment& s, size_t index, const TapFunction& tap);
-  void run_kernel(Segment& s, const Step& step, size_t index) const;
+  void run_kernel(Segment& s, const Step& step, size_t index);
   NamedTensors outputs() const;
 };
 

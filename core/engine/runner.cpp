@@ -5,6 +5,7 @@
 #include "core/base/parallel.hpp"
 #include "core/engine/engine_state.hpp"
 #include "core/engine/reorder.hpp"
+#include "core/engine/saturations.hpp"
 #include "core/engine/threads.hpp"
 
 namespace quern {
@@ -115,7 +116,7 @@ void Runner::State::make_copies(const Segment& s, size_t step, std::span<const B
   if (profiling) times.copies[times.copies.size() - s.plan->steps.size() + step] += seconds_since(begin);
 }
 
-void Runner::State::run_kernel(Segment& s, const Step& step, size_t index) const {
+void Runner::State::run_kernel(Segment& s, const Step& step, size_t index) {
   try {
     const BoundStep& b = s.bound[index];
     const auto in = std::span<const TensorView>(s.views).subspan(b.inputs, step.inputs.size());
@@ -126,6 +127,8 @@ void Runner::State::run_kernel(Segment& s, const Step& step, size_t index) const
       return;
     }
     step.kernel->run(in, std::span<const TensorView>(s.views).subspan(b.outputs, step.outputs.size()), s.workspace.get(), s.states[index].get());
+    if (const auto* state = dynamic_cast<const SaturatingState*>(s.states[index].get()); state && state->saturations)
+      saturations[engine->graph.node(step.members[0]).name] += state->saturations;
   } catch (Error& e) {
     if (e.node().empty()) e.set_node(engine->graph.node(step.members[0]).name);
     throw;
@@ -324,6 +327,7 @@ NamedTensors Runner::rerun(const std::vector<NodeId>& changed, const TapFunction
 
 void Runner::profile(bool on) { state_->profiling = on; }
 const RunProfile& Runner::last_profile() const { return state_->times; }
+const std::map<std::string, uint64_t>& Runner::saturations() const { return state_->saturations; }
 
 PlanInfo Runner::plan_info() const {
   PlanInfo all;

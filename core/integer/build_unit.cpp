@@ -37,8 +37,9 @@ struct OperandFinder {
 
 double channel_scale(const QuantParams& p, size_t channel) { return p.scale[p.scale.size() == 1 ? 0 : channel]; }
 
-// bias = rne(b / (s_x * s_w)), |bias| <= bias_limit; raises weight scales where that would be exceeded.
-Tensor integer_bias(const Tensor& bias, const QuantParams& input, QuantParams& weight, QuantParams& out, const std::string& node,
+// bias = rne(b / (s_x * s_w)), |bias| <= bias_limit; raises weight scales where that would be exceeded. `together`: all by one factor,
+// where they are multiples of one step.
+Tensor integer_bias(const Tensor& bias, const QuantParams& input, QuantParams& weight, QuantParams& out, const std::string& node, bool together,
                     std::vector<LoweringNote>& notes) {
   const std::vector<float> b = bias.to_floats();
   const double sx = input.scale.at(0);
@@ -49,7 +50,10 @@ Tensor integer_bias(const Tensor& bias, const QuantParams& input, QuantParams& w
   for (size_t c = 0; c < channels; ++c) {
     const size_t k = weight.scale.size() == 1 ? 0 : c;
     const double smallest = std::abs(static_cast<double>(b[c])) / (sx * limit);
-    if (weight.scale[k] < smallest) {
+    if (weight.scale[k] < smallest && together) {
+      worst = std::max(worst, smallest / weight.scale[k] * (1 + 1e-6));
+      ++raised;
+    } else if (weight.scale[k] < smallest) {
       // The next float above, so that the quotient stays below the limit.
       const float next = std::nextafter(static_cast<float>(smallest), std::numeric_limits<float>::infinity());
       worst = std::max(worst, static_cast<double>(next) / weight.scale[k]);
@@ -57,6 +61,8 @@ Tensor integer_bias(const Tensor& bias, const QuantParams& input, QuantParams& w
       ++raised;
     }
   }
+  if (raised > 0 && together)
+    for (float& s : weight.scale) s = static_cast<float>(s * worst);
   if (raised > 0)
     notes.push_back({node, fmt::format("weight scale raised in {} channel{} (up to {:.3g} times) so that the bias fits 2^30 in integers",
                                        raised, raised == 1 ? "" : "s", worst)});
@@ -129,7 +135,13 @@ std::shared_ptr<IntegerUnit> build_unit(const Graph& graph, const Placement& pla
     if (!input || !input->params || !weight || !weight->params || !graph.value(bias->value).is_constant())
       throw Error(ErrorCode::internal, "a bias without quantized input and weight, or a bias that is not constant").at_node(main.name);
     QuantParams params;
-    Tensor q = integer_bias(*graph.value(bias->value).constant, *input->params, *weight->params, params, main.name, notes);
+    bool together = false;
+    for (const PlacedOperand& p : placed.operands) {
+      if (p.role != "weight" || p.quantizer < 0) continue;
+      const auto type = rules.types.find(placement.quantizers.at(static_cast<size_t>(p.quantizer)).type);
+      together = type != rules.types.end() && type->second.scale == ScaleRule::tensor_scale_times_integer;
+    }
+    Tensor q = integer_bias(*graph.value(bias->value).constant, *input->params, *weight->params, params, main.name, together, notes);
     b->params = params;
     b->dtype = DType::s32;
     b->dims = q.dims();

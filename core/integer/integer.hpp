@@ -50,8 +50,15 @@ std::string qdq_file_name(QdqProfile profile);              // "model.onnx", "mo
 // to the last bit.
 struct QdqAddition { std::string tensor, node; QuantParams params; };
 struct QdqFloatNode { std::string node, op, reason; };
+struct QdqDeviation { std::string output; double sqnr_db = 0, largest = 0; };  // signal to noise; largest difference
 struct QdqExport {
   Graph graph;
+  // The target computes what QuantizeLinear and DequantizeLinear can't say (sums that saturate, functions by segments, integer
+  // multipliers): the file comes near the package, and how near is measured (deviations: file against package on some samples).
+  bool preview = false;
+  int64_t preview_samples = 0;
+  std::vector<QdqDeviation> deviations;
+  std::string left_out;  // why the file can't be written; "" when it can
   std::vector<QdqAddition> added;
   // Nodes that the runtime runs in float, by our knowledge of what it fuses, and how many Conv, ConvTranspose, Gemm and MatMul
   // it runs in integers. Of `plain`, nothing is said.

@@ -37,11 +37,25 @@ Tensor scales(const QuantParams& p) {
   return Tensor::of<float>(p.axis < 0 ? Dims{} : Dims{static_cast<int64_t>(p.scale.size())}, p.scale);
 }
 
+// 16-bit codes came with opset 21.
+int version_for(const NumberFormat& format) { return format.bits > 8 && format.bits <= 16 ? 21 : qdq_version; }
+
+// Whether a float operator between QuantizeLinear and DequantizeLinear is what the contract computes, but for the rounding of its floats.
+bool says(const Contract& contract) {
+  if (contract.acc.overflow != Overflow::must_not) return false;
+  const auto integer = [](const std::vector<Stage>& stages) {
+    return std::any_of(stages.begin(), stages.end(), [](const Stage& s) {
+      return s.kind == StageKind::mul || s.kind == StageKind::shl_sat || s.kind == StageKind::shr || s.kind == StageKind::pwl;
+    });
+  };
+  return !integer(contract.post) && std::none_of(contract.operands.begin(), contract.operands.end(), [&](const OperandRule& o) { return integer(o.pre); });
+}
+
 Node qdq_node(Graph& g, const std::string& op, const std::string& name, std::vector<ValueId> inputs, ValueId output, const QuantParams& p) {
   Node node;
   node.name = g.unique_name(name);
   node.op = op;
-  node.since_version = qdq_version;
+  node.since_version = version_for(p.format);
   node.inputs = std::move(inputs);
   node.outputs = {output};
   if (p.axis >= 0) node.attributes["axis"] = static_cast<int64_t>(p.axis);
@@ -209,6 +223,14 @@ QdqExport export_qdq(const Graph& graph, const Placement& placement, const Integ
   if (model.f16_nodes > 0) put_f16(g, model);
   // Weights that only integers replaced are dropped with what else has no use any more.
   remove_dead(g);
+  for (const auto& unit : live.integers) out.preview = out.preview || !says(*unit->contract);
+  const auto order = g.order();
+  const bool wide = std::any_of(order.begin(), order.end(), [&](NodeId id) { return g.node(id).op == "QuantizeLinear" && g.node(id).since_version == 21; });
+  if (wide) {
+    if (const std::string stuck = raise_to_opset(g, 21); !stuck.empty())
+      out.left_out = fmt::format("16-bit codes need opset 21, which no longer has the definition of '{}'", stuck);
+    g.opset = std::max<int64_t>(g.opset, 21);
+  }
   if (profile == QdqProfile::plain) return out;
   // As it will be written: what the runtime makes of an operator depends on that.
   const int64_t opset = std::max<int64_t>(13, graph.opset);

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/base/error.hpp"
+#include "core/numeric/multiples.hpp"
 #include "core/numeric/quantization.hpp"
 #include "core/numeric/rounding.hpp"
 
@@ -136,6 +137,18 @@ QuantParams to_power_of_two(const QuantParams& params, int min_exponent, int max
     if (fraction == 0.5f) --exponent;
     exponent = std::clamp(exponent, std::max(min_exponent, -126), std::min(max_exponent, 127));
     s = std::ldexp(1.0f, exponent);
+  }
+  return p;
+}
+
+QuantParams to_multiples(const QuantParams& params, int lowest, int highest, double least) {
+  QuantParams p = params;
+  const double largest = *std::max_element(p.scale.begin(), p.scale.end());
+  const double step = std::max(largest / highest, least);
+  for (float& s : p.scale) {
+    // A scale that is a multiple already, but for its rounding to float, stays one.
+    const double times = std::ceil(s / step * (1 - 1e-6));
+    s = static_cast<float>(step * std::clamp(times, static_cast<double>(lowest), static_cast<double>(highest)));
   }
   return p;
 }

@@ -31,6 +31,9 @@ struct ExportOptions {
 // HardSwish (14). The number of nodes written out. export_onnx does this for its opset, or else for that of the graph's file.
 int64_t expand_for_opset(Graph& graph, int64_t opset);
 bool needs_expansion(const Graph& graph, int64_t opset);
+// Brings nodes to definitions that `opset` has: reductions before 18 get their axes as an input. The name of a node that can't be
+// brought there; "" when all are.
+std::string raise_to_opset(Graph& graph, int64_t opset);
 // Deterministic bytes. Nodes of the domain "quern" can't be exported: Error(internal).
 std::string export_onnx(const Graph& graph, const ExportOptions& options = {});
 

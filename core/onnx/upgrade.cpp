@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/base/error.hpp"
+#include "core/onnx/operator_gate.hpp"
 
 namespace quern {
 namespace {
@@ -173,6 +174,20 @@ bool upgrade_softmax(Graph& graph) {
     graph.add_node(std::move(back));
   }
   return changed;
+}
+
+std::string raise_to_opset(Graph& graph, int64_t opset) {
+  std::string stuck;
+  for (NodeId id : graph.order()) {
+    const Node& n = graph.node(id);
+    if (!n.domain.empty()) continue;
+    if (opset >= 18 && n.since_version < 18 && n.op.starts_with("Reduce") && n.op != "ReduceSum") {
+      Rewriter{graph, id}.list_to_input("axes", 1);
+      graph.node(id).since_version = 18;
+    }
+    if (opset_range(n.op, graph.node(id).since_version).second < opset && stuck.empty()) stuck = graph.node(id).name;
+  }
+  return stuck;
 }
 
 }  // namespace quern

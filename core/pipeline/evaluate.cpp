@@ -18,7 +18,7 @@ Sample to_sample(NamedTensors outputs) {
   return out;
 }
 
-void run_together(const std::vector<Engine*>& engines, const Dataset& data, int64_t count, int threads, const std::string& stage_name,
+std::vector<Saturations> run_together(const std::vector<Engine*>& engines, const Dataset& data, int64_t count, int threads, const std::string& stage_name,
                   Progress* progress, const std::function<void(int64_t, std::vector<Sample>&)>& use) {
   Progress silent;
   auto stage = (progress ? *progress : silent).stage(stage_name, count);
@@ -38,6 +38,11 @@ void run_together(const std::vector<Engine*>& engines, const Dataset& data, int6
     });
     for (int64_t i = 0; i < size; ++i) use(begin + i, outputs[static_cast<size_t>(i)]);
   }
+  std::vector<Saturations> saturations(engines.size());
+  for (const auto& worker : runners)
+    for (size_t e = 0; e < engines.size(); ++e)
+      for (const auto& [node, count] : worker[e].saturations()) saturations[e][node] += count;
+  return saturations;
 }
 
 Evaluation evaluate(const Config& config, const fs::path& path, RunAs as, PluginRegistry& registry, const RunOptions& options) {
@@ -57,7 +62,7 @@ Evaluation evaluate(const Config& config, const fs::path& path, RunAs as, Plugin
     engines.push_back(reference.get());
   }
   const auto start = std::chrono::steady_clock::now();
-  run_together(engines, *data, data->size(), options.threads, "evaluate", options.progress, [&](int64_t i, std::vector<Sample>& outputs) {
+  const auto saturations = run_together(engines, *data, data->size(), options.threads, "evaluate", options.progress, [&](int64_t i, std::vector<Sample>& outputs) {
     metric->update(outputs[0], data->label(i), outputs.size() > 1 ? &outputs[1] : nullptr);
   });
   Evaluation result;
@@ -65,6 +70,7 @@ Evaluation evaluate(const Config& config, const fs::path& path, RunAs as, Plugin
   result.value = metric->value();
   result.remark = metric->remark();
   result.samples = data->size();
+  for (const auto& [node, count] : saturations.front()) result.saturations += count;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

@@ -65,6 +65,7 @@ struct RunResult {
   double metric_float = 0, metric_quantized = 0;
   int64_t evaluation_samples = 0;
   std::vector<OutputSqnr> sqnr;
+  std::map<std::string, uint64_t> saturations;  // sums that accumulators cut off, by node; of these samples
   double cost_cycles = 0, cost_bytes = 0;  // of one sample by the target's model, over the units that it has one for
   int64_t cost_units = 0, cost_unknown = 0;
   json::object timing;            // seconds, memory, threads: everything that may differ between two runs
@@ -101,13 +102,14 @@ struct LoadedModel {
 LoadedModel load_model(const fs::path& file_or_folder, RunAs as, PluginRegistry& registry, bool rewrite = true);
 std::vector<InputSpec> input_specs(const Graph& graph);
 
-struct Evaluation { std::string metric; double value = 0; int64_t samples = 0; double seconds = 0; std::string remark; };
+struct Evaluation { std::string metric; double value = 0; int64_t samples = 0; double seconds = 0; std::string remark; uint64_t saturations = 0; };
 Evaluation evaluate(const Config& config, const fs::path& model, RunAs as, PluginRegistry& registry, const RunOptions& options);
 
 struct VerifyOptions { int64_t samples = 0; /* 0: all */ int threads = 1; Progress* progress = nullptr; };
 struct Difference { std::string tensor, node; int64_t sample = 0, index = 0; double simulated = 0, integer = 0; };
 struct Verification {
   int64_t samples = 0, tensors = 0, elements = 0, mismatches = 0;
+  std::map<std::string, uint64_t> simulated_saturations, integer_saturations;  // sums that accumulators cut off, by node
   int64_t integer_nodes = 0, nodes = 0;
   double coverage_nodes = 0, coverage_macs = 0;
   std::optional<Difference> first;

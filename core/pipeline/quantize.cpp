@@ -21,6 +21,7 @@ namespace quern {
 namespace {
 
 constexpr int64_t rewrite_check_samples = 16;
+constexpr int64_t preview_samples = 16;
 constexpr int64_t sqnr_samples = 64;  // of the calibration data, where there is no evaluation data
 
 struct PlacedStage { StageHandle handle; const StageEntry* entry; };
@@ -122,7 +123,7 @@ void judge(Config& config, const PreparedNetwork& p, const Graph& float_graph, c
   Engine quantized(r.integer.graph, {.providers = {kernels, onednn_provider(), own_float_provider()}});
   std::vector<double> signal, noise;
   std::vector<int64_t> differing;  // samples whose output has another shape: boxes that one of the two keeps
-  run_together({&reference, &quantized}, data, count, options.threads, "evaluate", &progress, [&](int64_t i, std::vector<Sample>& outputs) {
+  const auto saturations = run_together({&reference, &quantized}, data, count, options.threads, "evaluate", &progress, [&](int64_t i, std::vector<Sample>& outputs) {
     const Sample &f = outputs[0], &q = outputs[1];
     signal.resize(f.size(), 0);
     noise.resize(f.size(), 0);
@@ -144,6 +145,7 @@ void judge(Config& config, const PreparedNetwork& p, const Graph& float_graph, c
     }
   });
   r.evaluated = true;
+  r.saturations = saturations[1];
   r.evaluation_samples = count;
   if (metric_float) {
     r.metric = metric_float->name();
@@ -159,6 +161,36 @@ void judge(Config& config, const PreparedNetwork& p, const Graph& float_graph, c
                       noise[k] > 0 ? 10 * std::log10(signal[k] / noise[k]) : std::numeric_limits<double>::infinity()});
   }
   r.timing["evaluated_with"] = integer ? "integer" : "simulated";
+}
+
+// How far files that can't say the target's arithmetic are from the package, on some samples. As the float model runs here.
+void measure_previews(const PreparedNetwork& p, const Dataset& data, const RunOptions& options, Progress& progress, RunResult& r) {
+  const auto profile = runnable_profile(*p.target, r.profile, nullptr);
+  const auto kernels = profile ? target_provider(p.target, *profile) : interpreter_provider();
+  for (auto& [name, e] : r.exports) {
+    if (!e.preview || !e.left_out.empty()) continue;
+    const int64_t count = std::min(preview_samples, data.size());
+    Engine file(e.graph, {.providers = {onednn_provider(), own_float_provider()}});
+    Engine package(r.integer.graph, {.providers = {kernels, onednn_provider(), own_float_provider()}});
+    std::vector<double> signal(p.graph.outputs().size(), 0), noise(signal.size(), 0), largest(signal.size(), 0);
+    run_together({&package, &file}, data, count, options.threads, "compare the QDQ file", &progress, [&](int64_t, std::vector<Sample>& outputs) {
+      for (size_t k = 0; k < signal.size(); ++k) {
+        const Tensor &a = outputs[0][k].tensor, &b = outputs[1][k].tensor;
+        if (a.dims() != b.dims() || a.type() != DType::f32 || b.type() != DType::f32) continue;
+        const auto x = a.values<float>(), y = b.values<float>();
+        for (size_t i = 0; i < x.size(); ++i) {
+          const double d = static_cast<double>(x[i]) - static_cast<double>(y[i]);
+          signal[k] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+          noise[k] += d * d;
+          largest[k] = std::max(largest[k], std::abs(d));
+        }
+      }
+    });
+    e.preview_samples = count;
+    for (size_t k = 0; k < signal.size(); ++k)
+      e.deviations.push_back({p.graph.value(p.graph.outputs()[k]).name,
+                              noise[k] > 0 ? 10 * std::log10(signal[k] / noise[k]) : std::numeric_limits<double>::infinity(), largest[k]});
+  }
 }
 
 }  // namespace
@@ -284,6 +316,7 @@ void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& o
     throw_if_cancelled();
   }
   const auto ranges_of_added = export_ranges(p.graph, p.placement, config, data, *run.statistics, threads, progress);
+  const std::vector<FittedWeight> fitted = run.ranges->fitted();
   run.view.reset();
   run.ranges.reset();
   run.statistics.reset();
@@ -303,6 +336,9 @@ void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& o
   {
     auto stage = progress.stage(run.step("integers", alone));
     r.integer = lower(p.graph, p.placement, p.rules, *p.target);
+    for (const FittedWeight& w : fitted)
+      r.integer.notes.push_back({w.node, fmt::format("weight scale raised {:.3g} times{}, so that no sum can leave the accumulator (it could have been {:.3g} times as large)",
+                                                     w.factor, w.units > 1 ? fmt::format(" for {} units", w.units) : "", w.worst)});
   }
   r.integer.provenance = json::object{{"tool", "quern"},
                                       {"version", version()},
@@ -313,6 +349,9 @@ void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& o
   r.not_portable = not_portable_nodes(r.integer, data);
   estimate_cost(*p.target, r);
   for (QdqProfile profile : config.qdq) r.exports.emplace_back(profile, export_qdq(p.graph, p.placement, r.integer, profile, ranges_of_added));
+  for (const auto& [profile, e] : r.exports)
+    if (!e.left_out.empty()) r.warnings.push_back(fmt::format("{} is not written: {}", qdq_file_name(profile), e.left_out));
+  measure_previews(p, data, options, progress, r);
   // From here on only the float network that the integers are held against needs its weights.
   for (size_t v = 0; v < p.graph.value_slots(); ++v) {
     Value& value = p.graph.value(static_cast<ValueId>(v));

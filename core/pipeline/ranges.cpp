@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/base/parallel.hpp"
+#include "core/numeric/multiples.hpp"
 #include "core/pipeline/abi_views.hpp"
 
 namespace quern {
@@ -137,6 +138,7 @@ QuantParams params_for(const TypeRule& type, std::span<const Range> observed, in
     }
   }
   if (type.scale == ScaleRule::pow2) params = to_power_of_two(params, type.scale_min, type.scale_max);
+  if (type.scale == ScaleRule::tensor_scale_times_integer) params = to_multiples(params, type.scale_min, type.scale_max);
   if (type.scale == ScaleRule::fixed) std::fill(params.scale.begin(), params.scale.end(), static_cast<float>(type.scale_value));
   if (used) *used = std::move(ranges);
   return params;
@@ -291,6 +293,7 @@ void RangeFinder::compute_group(const Group& group, const StatisticsSet& set) {
 
 void RangeFinder::compute(const StatisticsSet& set, int threads) {
   parallel_for(static_cast<int64_t>(groups_.size()), threads, [&](int64_t i, int) { compute_group(groups_[static_cast<size_t>(i)], set); });
+  fitted_ = fit_accumulators(graph_, placement_, rules_);
 }
 
 }  // namespace quern

@@ -8,6 +8,7 @@
 // Quantizers that are tied share their statistics, and so their range: the widest of the group for extremes and quantiles.
 #pragma once
 #include "core/pipeline/config.hpp"
+#include "core/pipeline/fit_accumulators.hpp"
 #include "core/placement/placement.hpp"
 #include "core/statistics/statistics.hpp"
 
@@ -18,6 +19,8 @@ class RangeFinder {
   RangeFinder(const Graph& graph, Placement& placement, const Rules& rules, const Config& config, PluginRegistry& registry);
   void request(StatisticsSet& set) const;
   void compute(const StatisticsSet& set, int threads);
+  // What compute() did to weights so that their sums fit a saturating accumulator (fit_accumulators).
+  const std::vector<FittedWeight>& fitted() const { return fitted_; }
 
  private:
   struct Group {
@@ -32,6 +35,7 @@ class RangeFinder {
   EstimatorHandle activation_, weight_;
   std::string activation_parameters_, weight_parameters_;
   std::vector<Group> groups_;
+  std::vector<FittedWeight> fitted_;
 
   int channel_axis(const Quantizer& quantizer) const;
   std::vector<StatisticRequest> wanted(const Group& group, const std::string& type, const std::string& value) const;

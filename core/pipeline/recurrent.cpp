@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/graph/passes.hpp"
 #include "core/graph/shapes.hpp"
 
 namespace quern {
@@ -23,6 +24,13 @@ bool has_matmul(const Rules& rules) {
   return match_op(rules, g, g.node(node), nullptr) != nullptr;
 }
 
+// Whether the target quantizes gates and states too: `placement`, `recurrent_cells` of its rules.
+bool quantizes_cells(const Rules& rules) {
+  const auto* placement = rules.effective.is_object() ? rules.effective.as_object().if_contains("placement") : nullptr;
+  const auto* cells = placement ? placement->as_object().if_contains("recurrent_cells") : nullptr;
+  return cells && cells->as_bool();
+}
+
 bool ignored(const PlacementOptions& wishes, const Node& node) {
   const auto& names = wishes.ignored_nodes;
   const auto& ops = wishes.ignored_ops;
@@ -38,11 +46,17 @@ Unrolling unroll_for_target(Graph& graph, const Rules& rules, const PlacementOpt
   if (std::any_of(order.begin(), order.end(), [&](NodeId id) { return is_recurrent(graph.node(id)); }) && has_matmul(rules))
     result = unroll_recurrent(graph, [&](const Node& n) { return !match_op(rules, graph, n, nullptr) && !ignored(wishes, n); });
   find_cells(graph, result);
+  // A kernel has one output: gates cut out of one tensor one by one.
+  if (result.unrolled > 0 && quantizes_cells(rules)) {
+    split_to_slices(graph);
+    infer_shapes(graph);
+  }
   return result;
 }
 
 Placement place_unrolled(const Graph& graph, const Rules& rules, PlacementOptions options, const Unrolling& unrolling) {
-  std::set<std::string> cells = unrolling.cells;
+  const bool quantized = quantizes_cells(rules);
+  std::set<std::string> cells = quantized ? std::set<std::string>{} : unrolling.cells;
   const auto place_with = [&] {
     PlacementOptions all = options;
     for (NodeId id : graph.order())
@@ -53,7 +67,7 @@ Placement place_unrolled(const Graph& graph, const Rules& rules, PlacementOption
   // A bias that no kernel takes in would be added to the product in 8 bits: it stays float as well.
   const size_t before = cells.size();
   for (const PlacedUnit& u : placement.units)
-    if (const std::string& first = graph.node(u.members.front()).name; unrolling.biases.count(first)) cells.insert(first);
+    if (const std::string& first = graph.node(u.members.front()).name; !quantized && unrolling.biases.count(first)) cells.insert(first);
   if (cells.size() > before) placement = place_with();
   for (FloatNode& f : placement.floats) {
     const Node& node = graph.node(f.node);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/error.hpp"
+#include "core/engine/saturations.hpp"
 #include "core/pipeline/guarded_kernel.hpp"
 #include "core/rules/unit.hpp"
 
@@ -20,7 +21,7 @@ Layout layout_of(uint32_t number, const std::string& target) {
   }
 }
 
-struct ContextState : KernelState {
+struct ContextState : SaturatingState {
   std::unique_ptr<TargetKernel::Context> context;
 };
 
@@ -38,12 +39,17 @@ class TargetNode : public Kernel {
     return state;
   }
   void run(std::span<const TensorView> inputs, std::span<const TensorView> outputs, void* workspace, KernelState* state) const override {
-    auto& context = *static_cast<ContextState*>(state)->context;
-    if (direct_ && slots_.size() == inputs.size()) return kernel_->execute(context, inputs, outputs, workspace);
-    std::vector<TensorView> ordered;
-    ordered.reserve(slots_.size());
-    for (size_t s : slots_) ordered.push_back(inputs[s]);
-    kernel_->execute(context, ordered, outputs, workspace);
+    auto& own = *static_cast<ContextState*>(state);
+    auto& context = *own.context;
+    if (direct_ && slots_.size() == inputs.size()) {
+      kernel_->execute(context, inputs, outputs, workspace);
+    } else {
+      std::vector<TensorView> ordered;
+      ordered.reserve(slots_.size());
+      for (size_t s : slots_) ordered.push_back(inputs[s]);
+      kernel_->execute(context, ordered, outputs, workspace);
+    }
+    own.saturations = kernel_->saturations(context);
   }
 
  private:

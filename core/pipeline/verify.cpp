@@ -148,6 +148,10 @@ Verification compare_runs(LoadedModel simulated, LoadedModel integer, const Data
     for (const auto& c : compared) any = any || c[t];
     v.tensors += any;
   }
+  for (const Worker& w : workers) {
+    for (const auto& [node, n] : w.simulated->saturations()) v.simulated_saturations[node] += n;
+    for (const auto& [node, n] : w.integer->saturations()) v.integer_saturations[node] += n;
+  }
   for (const auto& r : results) {
     v.elements += r.elements;
     v.mismatches += r.mismatches;
@@ -159,6 +163,7 @@ Verification compare_runs(LoadedModel simulated, LoadedModel integer, const Data
 std::string verdict(const Verification& v, double min_coverage) {
   if (v.mismatches > 0) return fmt::format("{} of {} elements differ between simulated and integer", v.mismatches, v.elements);
   if (v.elements == 0) return "nothing was compared";
+  if (v.simulated_saturations != v.integer_saturations) return "the accumulators of the simulation and of the target count different numbers of saturated sums";
   if (v.coverage_macs < min_coverage)
     return fmt::format("only {:.4f} of the multiply-accumulates run as integers; --min-coverage asks for {}", v.coverage_macs, min_coverage);
   return "";

@@ -18,6 +18,12 @@ double lowest_sqnr(const RunResult& r) {
   return db;
 }
 
+uint64_t saturated(const RunResult& r) {
+  uint64_t sums = 0;
+  for (const auto& [node, count] : r.saturations) sums += count;
+  return sums;
+}
+
 int64_t integers_bytes(const Config& config) {
   std::error_code error;
   const auto size = fs::file_size(config.output / "package" / "data.bin", error);
@@ -44,8 +50,8 @@ std::string table(const std::vector<Row>& rows) {
 
 std::string comparison_text(const std::vector<Config>& configs, const std::vector<RunResult>& results) {
   const std::string& metric = results.front().metric;
-  std::vector<Row> rows{{"target", "preset", metric.empty() ? "metric" : metric, "SQNR dB", "integer nodes", "integer MACs", "f16 nodes", "float nodes", "kB", "cycles", "warnings"}};
-  if (!metric.empty()) rows.push_back({"float", "", fmt::format("{:.4f}", results.front().metric_float), "", "", "", "", "", "", "", ""});
+  std::vector<Row> rows{{"target", "preset", metric.empty() ? "metric" : metric, "SQNR dB", "integer nodes", "integer MACs", "f16 nodes", "float nodes", "kB", "cycles", "saturated", "warnings"}};
+  if (!metric.empty()) rows.push_back({"float", "", fmt::format("{:.4f}", results.front().metric_float), "", "", "", "", "", "", "", "", ""});
   for (size_t i = 0; i < results.size(); ++i) {
     const RunResult& r = results[i];
     const IntegerModel& m = r.integer;
@@ -55,7 +61,7 @@ std::string comparison_text(const std::vector<Config>& configs, const std::vecto
                     r.sqnr.empty() ? "" : std::isfinite(db) ? fmt::format("{:.1f}", db) : "equal",
                     fmt::format("{:.1f} %", share(m.integer_nodes, m.integer_nodes + m.float_nodes)), fmt::format("{:.2f} %", share(m.integer_macs, m.total_macs)),
                     std::to_string(m.f16_nodes), std::to_string(m.float_nodes - m.f16_nodes), bytes < 0 ? "" : fmt::format("{:.1f}", static_cast<double>(bytes) / 1e3),
-                    r.cost_units == 0 ? "" : fmt::format("{:.3g}{}", r.cost_cycles, r.cost_unknown > 0 ? "+" : ""), std::to_string(r.warnings.size())});
+                    r.cost_units == 0 ? "" : fmt::format("{:.3g}{}", r.cost_cycles, r.cost_unknown > 0 ? "+" : ""), r.evaluated ? std::to_string(saturated(r)) : "", std::to_string(r.warnings.size())});
   }
   return table(rows);
 }

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <chrono>
 #include <thread>
 
@@ -78,6 +80,13 @@ void write_qdq(const RunResult& r, QdqProfile profile, const QdqExport& made, co
     for (const QdqAddition& a : made.added) names += (names.empty() ? "" : "\n") + a.tensor;
     metadata["quern.qdq_added"] = names;
   }
+  if (made.preview) {
+    // What a reader of the file has to know: the package is the truth.
+    std::string text = fmt::format("the package differs; file against package on {} samples:", made.preview_samples);
+    for (const QdqDeviation& d : made.deviations) text += fmt::format(" {} {:.1f} dB, largest difference {:.3g};", d.output, d.sqnr_db, d.largest);
+    text.pop_back();
+    metadata["quern.qdq_preview"] = text;
+  }
   ExportOptions options;
   options.producer_version = version();
   write_onnx(graph, folder / qdq_file_name(profile), options);
@@ -91,7 +100,8 @@ void write_output(const Config& config, const RunResult& r, OutputFolder& folder
   const std::string effective = effective_yaml(config, folder.final_path());
   const fs::path& staging = folder.path();
   try {
-    for (const auto& [profile, made] : r.exports) write_qdq(r, profile, made, staging);
+    for (const auto& [profile, made] : r.exports)
+      if (made.left_out.empty()) write_qdq(r, profile, made, staging);
     write_package(r.integer, staging / "package");
     write_file(staging / "report.json", report);
     write_file(staging / "effective.yaml", effective);

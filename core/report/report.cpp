@@ -120,12 +120,21 @@ json::object report_json(const Config& config, const RunResult& r) {
     json::object sqnr;
     for (const auto& s : r.sqnr) sqnr[s.output] = number(s.db);
     e["sqnr_db"] = std::move(sqnr);
+    json::object saturations;
+    for (const auto& [node, count] : r.saturations) saturations[node] = count;
+    e["saturations"] = std::move(saturations);
     out["evaluation"] = std::move(e);
   }
 
   json::array exports;
   for (const auto& [profile, e] : r.exports) {
     json::object o{{"profile", name_of(profile)}, {"file", qdq_file_name(profile)}};
+    if (!e.left_out.empty()) o["left_out"] = e.left_out;
+    if (e.preview) {
+      json::object deviations;
+      for (const auto& d : e.deviations) deviations[d.output] = json::object{{"sqnr_db", number(d.sqnr_db)}, {"largest_difference", number(d.largest)}};
+      o["preview"] = json::object{{"samples", e.preview_samples}, {"outputs", std::move(deviations)}};
+    }
     if (profile != QdqProfile::plain) {
       json::array added, floats;
       for (const auto& a : e.added)
@@ -179,6 +188,12 @@ std::string summary_text(const Config& config, const RunResult& r) {
   }
   if (shown < r.placement.floats.size()) s += fmt::format("           and {} more nodes (report.json)\n", r.placement.floats.size() - shown);
   for (const auto& [profile, e] : r.exports) {
+    if (e.preview && e.left_out.empty()) {
+      double db = std::numeric_limits<double>::infinity();
+      for (const auto& d : e.deviations) db = std::min(db, d.sqnr_db);
+      s += fmt::format("preview    {}: QDQ can't say this target's arithmetic; {} from the package\n", qdq_file_name(profile),
+                       std::isfinite(db) ? fmt::format("{:.1f} dB", db) : "no difference");
+    }
     if (profile == QdqProfile::plain) continue;
     s += fmt::format("{:<10} {}: {} of {} heavy nodes in integers", name_of(profile), qdq_file_name(profile), e.heavy_integer, e.heavy_integer + e.heavy_float);
     if (!e.added.empty()) s += fmt::format(", {} quantizer{} added ('{}'{})", e.added.size(), e.added.size() == 1 ? "" : "s", e.added[0].tensor, e.added.size() == 1 ? "" : ", ...");
@@ -198,6 +213,11 @@ std::string summary_text(const Config& config, const RunResult& r) {
       s += fmt::format("{:<10} float {}, quantized {} on {} samples\n", r.metric, figure(r.metric_float), figure(r.metric_quantized), r.evaluation_samples);
     for (const auto& q : r.sqnr)
       s += std::isfinite(q.db) ? fmt::format("SQNR       {}: {:.1f} dB\n", q.output, q.db) : fmt::format("SQNR       {}: equal\n", q.output);
+    uint64_t saturated = 0;
+    for (const auto& [node, count] : r.saturations) saturated += count;
+    if (saturated > 0)
+      s += fmt::format("saturated  {} sums in {} node{}: '{}'{}\n", saturated, r.saturations.size(), r.saturations.size() == 1 ? "" : "s", r.saturations.begin()->first,
+                       r.saturations.size() == 1 ? "" : ", ... (report.json)");
   }
   std::error_code error, other;
   const auto float_size = fs::file_size(config.model, error), integer_size = fs::file_size(config.output / "package" / "data.bin", other);

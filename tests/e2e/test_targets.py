@@ -78,5 +78,45 @@ class VpuSim(Target):
             return [out[k].tobytes() for k in out.files]
 
 
+class GnaSim(Target):
+    device = "gna_sim"
+
+    def test_dense(self):
+        for profile in ("gna1", "gna2", "gna3"):
+            report = self.prove("ae_mnist100", f", profile: {profile}", calibration=64)
+            self.assertEqual(report["coverage"]["float_nodes"], 0)
+        report = self.prove("ae_mnist100", ", preset: accuracy", calibration=64)
+        self.assertEqual({q["bits"] for q in report["quantizers"] if q["kind"] != "bias"}, {16})
+
+    def test_recurrent(self):
+        config, *_ = self.network_config("gru_spoken_digits", target=f"{{device: {self.device}}}")
+        out = self.quantize(config)
+        report = common.read_json(os.path.join(out, "report.json"))
+        self.assertGreaterEqual(report["evaluation"]["quantized"], report["evaluation"]["float"] - 0.005)
+        self.assertEqual(report["evaluation"]["saturations"], {})
+        self.assertEqual(self.json("verify", out, "--samples", "3")["mismatches"], 0)
+        # What QDQ can't say is measured, and the file says so.
+        (plain,) = report["exports"]
+        self.assertGreater(min(d["sqnr_db"] for d in plain["preview"]["outputs"].values()), 30)
+        self.assertIn(b"quern.qdq_preview", common.read(os.path.join(out, "model.onnx")))
+
+    def test_denoiser(self):
+        folder = os.path.join(common.MODELS, "dtln_denoise")
+        if not os.path.isdir(folder):
+            self.skipTest("the shared network dtln_denoise is not beside the project")
+        for stage, names in {1: ("input_2", "input_3"), 2: ("input_4", "input_5")}.items():
+            files = ", ".join(f"{n}: {os.path.join(folder, f'calib_m{stage}_{n}.npy')}" for n in names)
+            config = self.at(f"stage{stage}.yaml")
+            common.write(config, f"quern: 1\nmodel: {os.path.join(folder, f'model_{stage}.onnx')}\ntarget: {{device: {self.device}}}\n"
+                                 f"data:\n  calibration: {{reader: npy, inputs: {{{files}}}, samples: 64}}\noutput: out{stage}\n")
+            out = self.quantize(config, None)
+            report = common.read_json(os.path.join(out, "report.json"))
+            for output, db in report["evaluation"]["sqnr_db"].items():
+                self.assertGreaterEqual(db, 30, output)
+            proof = self.json("verify", out, "--samples", "8")
+            self.assertEqual(proof["mismatches"], 0)
+            self.assertGreaterEqual(proof["coverage_macs"], 0.95)
+
+
 if __name__ == "__main__":
     common.main()

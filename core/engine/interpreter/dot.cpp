@@ -12,6 +12,7 @@
 
 #include "core/base/error.hpp"
 #include "core/engine/interpreter/unit_view.hpp"
+#include "core/engine/saturations.hpp"
 #include "core/graph/shapes.hpp"
 
 namespace quern::interpreter {
@@ -63,23 +64,27 @@ class DotKernel : public Kernel {
     input_ = input->input;
     resolve(*input, *weight);
     prepare_weights(*weight);
-    prepare_input(*input);
     if (!view_.contract().acc.init.empty()) {
       const Tensor* init = UnitOperands(*view_.unit).table(view_.contract().acc.init);
       if (init) init_ = init->to_ints();
       if (!init_.empty() && init_.size() != 1 && init_.size() != static_cast<size_t>(g_.out_channels))
         view_.fail("accumulator init has neither one element nor one per output channel");
     }
+    prepare_input(*input);
   }
+
+  std::unique_ptr<KernelState> make_state() const override { return std::make_unique<SaturatingState>(); }
 
   size_t workspace_bytes() const override {
     const size_t places = static_cast<size_t>(g_.padded[0] * g_.padded[1] * g_.padded[2] * g_.channels);
     return places * (narrow_ ? sizeof(int16_t) : sizeof(int64_t)) + 64;
   }
 
-  void run(std::span<const TensorView> inputs, std::span<const TensorView> outputs, void* workspace, KernelState*) const override {
-    if (narrow_) run_typed<int16_t>(inputs, outputs[0], static_cast<int16_t*>(workspace));
-    else run_typed<int64_t>(inputs, outputs[0], static_cast<int64_t*>(workspace));
+  void run(std::span<const TensorView> inputs, std::span<const TensorView> outputs, void* workspace, KernelState* state) const override {
+    uint64_t saturated = 0;
+    if (narrow_) run_typed<int16_t>(inputs, outputs[0], static_cast<int16_t*>(workspace), saturated);
+    else run_typed<int64_t>(inputs, outputs[0], static_cast<int64_t*>(workspace), saturated);
+    if (auto* s = dynamic_cast<SaturatingState*>(state)) s->saturations = saturated;
   }
 
  private:
@@ -167,9 +172,13 @@ class DotKernel : public Kernel {
     low_ = low;
     per_channel_input_ = uses_channel(view_.pre_stages("input"));
     const int64_t channels = per_channel_input_ ? g_.channels : 1, codes = high - low + 1;
-    lookup_.resize(static_cast<size_t>(channels * codes));
-    int64_t largest = 0;
-    for (int64_t c = 0; c < channels; ++c)
+    int64_t largest = std::max(-low, high);
+    const bool plain = view_.pre_stages("input").empty();  // codes as they are: no table
+    if (!plain) {
+      lookup_.resize(static_cast<size_t>(channels * codes));
+      largest = 0;
+    }
+    for (int64_t c = 0; !plain && c < channels; ++c)
       for (int64_t i = 0; i < codes; ++i) {
         const StageValue v = pre.run({false, low + i, 0}, c);
         if (v.is_float) view_.fail("the interpreter accumulates integers; the input's pre-stages end with a float");
@@ -179,15 +188,20 @@ class DotKernel : public Kernel {
     codes_ = codes;
     // Padding: the zero point's code, or the code 0.
     const int64_t zero = view_.contract().acc.pad_with_zero_point && o.params ? o.params->zero_point.at(0) : 0;
-    for (int64_t c = 0; c < channels; ++c) pad_.push_back(lookup_.at(static_cast<size_t>(c * codes + zero - low)));
+    for (int64_t c = 0; c < channels; ++c) pad_.push_back(plain ? zero : lookup_.at(static_cast<size_t>(c * codes + zero - low)));
 
     const Accumulator& acc = view_.contract().acc;
     ordered_ = acc.overflow == Overflow::saturate || acc.saturate_every > 0;
-    // int16 and int32 suffice where the worst case of every output channel stays below 2^31.
+    // int16 and int32 suffice where the worst case of every output channel stays below 2^31. Then a saturating accumulator of 32 bits
+    // or more never saturates, and the order of its sum is free.
     const size_t per_channel = static_cast<size_t>(g_.group_channels() * g_.taps());
-    bool fits = !ordered_ && largest < 32768;
+    bool fits = largest <= 32768 && (!ordered_ || (acc.bits >= 32 && acc.is_signed));
     for (int64_t oc = 0; fits && oc < g_.out_channels; ++oc) {
       i128 sum = 0;
+      if (ordered_ && !init_.empty()) {
+        const int64_t init = init_[init_.size() == 1 ? 0 : static_cast<size_t>(oc)];
+        sum = init < 0 ? -static_cast<i128>(init) : init;
+      }
       for (size_t k = 0; k < per_channel; ++k) {
         const int64_t w = wide_[static_cast<size_t>(oc) * per_channel + k];
         if (w < -32768 || w > 32767) fits = false;
@@ -196,6 +210,7 @@ class DotKernel : public Kernel {
       if (sum >= (i128{1} << 31)) fits = false;
     }
     narrow_ = fits;
+    ordered_ = ordered_ && !fits;
     if (narrow_) {
       short_.assign(wide_.begin(), wide_.end());
       wide_.clear();
@@ -214,7 +229,7 @@ class DotKernel : public Kernel {
 
   template <class T>
   void fill(const TensorView& in, int64_t n, T* x) const {
-    const auto code = [&](int64_t offset) -> int64_t {
+    const auto stored = [&](int64_t offset) -> int64_t {
       switch (in.type) {
         case DType::u8: return in.as<uint8_t>()[offset];
         case DType::s8: return in.as<int8_t>()[offset];
@@ -222,10 +237,13 @@ class DotKernel : public Kernel {
         default: return in.as<int16_t>()[offset];
       }
     };
+    const auto value = [&](int64_t offset, int64_t c) -> T {
+      const int64_t code = stored(offset);
+      return static_cast<T>(lookup_.empty() ? code : lookup_[static_cast<size_t>((per_channel_input_ ? c * codes_ : 0) + code - low_)]);
+    };
     if (!conv_) {
       int64_t offset = row_offset(in, n);
-      for (int64_t c = 0; c < g_.channels; ++c)
-        x[c] = static_cast<T>(lookup_[static_cast<size_t>((per_channel_input_ ? c * codes_ : 0) + code(offset + c * in.strides.back()) - low_)]);
+      for (int64_t c = 0; c < g_.channels; ++c) x[c] = value(offset + c * in.strides.back(), c);
       return;
     }
     const size_t skip = 3 - (in.dims.size() - 2);
@@ -239,11 +257,8 @@ class DotKernel : public Kernel {
           const int64_t id = d - pad[0], ih = h - pad[1], iw = w - pad[2];
           const bool inside = id >= 0 && id < g_.in[0] && ih >= 0 && ih < g_.in[1] && iw >= 0 && iw < g_.in[2];
           const int64_t base = inside ? n * in.strides[0] + id * stride[0] + ih * stride[1] + iw * stride[2] : 0;
-          for (int64_t c = 0; c < g_.channels; ++c, ++p) {
-            const int64_t table = per_channel_input_ ? c * codes_ : 0;
-            x[p] = static_cast<T>(inside ? lookup_[static_cast<size_t>(table + code(base + c * in.strides[1]) - low_)]
-                                         : pad_[per_channel_input_ ? static_cast<size_t>(c) : 0]);
-          }
+          for (int64_t c = 0; c < g_.channels; ++c, ++p)
+            x[p] = inside ? value(base + c * in.strides[1], c) : static_cast<T>(pad_[per_channel_input_ ? static_cast<size_t>(c) : 0]);
         }
   }
 
@@ -254,18 +269,27 @@ class DotKernel : public Kernel {
     return offset;
   }
 
-  int64_t checked(i128 sum) const {
+  // One step of a saturating accumulator.
+  void saturate(i128& sum, uint64_t& saturated) const {
+    const Accumulator& acc = view_.contract().acc;
+    const int64_t limited = limit_to(sum, acc.bits, acc.is_signed);
+    saturated += limited != sum;
+    sum = limited;
+  }
+
+  int64_t checked(i128 sum, uint64_t& saturated) const {
     const Accumulator& acc = view_.contract().acc;
     if (acc.overflow == Overflow::wrap) return wrap_to(static_cast<int64_t>(sum), acc.bits, acc.is_signed);
     const int64_t limited = limit_to(sum, std::min(acc.bits, 64), acc.is_signed);
     if (acc.overflow == Overflow::must_not && limited != sum)
       view_.fail(fmt::format("the accumulator of {} bits overflows, which the contract says must not happen", acc.bits));
+    saturated += limited != sum;
     return limited;
   }
 
   // `x` + `start`: first tap of output position; taps in the layout [kernel][channel].
   template <class T>
-  int64_t accumulate(const T* x, int64_t start, int64_t oc, const T* weights) const {
+  int64_t accumulate(const T* x, int64_t start, int64_t oc, const T* weights, uint64_t& saturated) const {
     const int64_t ic = g_.group_channels(), first = oc / (g_.out_channels / g_.group) * ic;
     const int64_t init = init_.empty() ? 0 : init_[init_.size() == 1 ? 0 : static_cast<size_t>(oc)];
     const T* w = weights + oc * g_.taps() * ic;
@@ -282,9 +306,9 @@ class DotKernel : public Kernel {
             for (int64_t k = 0; k < g_.kernel[2]; ++k) {
               const int64_t t = (d * g_.kernel[1] + h) * g_.kernel[2] + k;
               sum += static_cast<i128>(tap(d, h, k)[c]) * w[t * ic + c];
-              if (acc.saturate_every > 0 && ++done % acc.saturate_every == 0) sum = limit_to(sum, acc.bits, acc.is_signed);
+              if (acc.saturate_every > 0 && ++done % acc.saturate_every == 0) saturate(sum, saturated);
             }
-      return checked(sum);
+      return checked(sum, saturated);
     }
     int64_t sum = init;
     for (int64_t d = 0; d < g_.kernel[0]; ++d)
@@ -297,7 +321,7 @@ class DotKernel : public Kernel {
             sum += dot64(tap(d, h, k), w, ic);
           }
         }
-    return checked(sum);
+    return checked(sum, saturated);
   }
 
   // Along one axis: the input that reaches output `o` by tap `k`; -1 where there is none.
@@ -309,7 +333,7 @@ class DotKernel : public Kernel {
 
   // Of a ConvTranspose. Taps that reach nothing add nothing, in any order of the others.
   template <class T>
-  int64_t accumulate_backward(const T* x, const Three& place, int64_t oc, const T* weights) const {
+  int64_t accumulate_backward(const T* x, const Three& place, int64_t oc, const T* weights, uint64_t& saturated) const {
     const Accumulator& acc = view_.contract().acc;
     const int64_t ic = g_.group_channels(), first = oc / (g_.out_channels / g_.group) * ic;
     const T* w = weights + oc * g_.taps() * ic;
@@ -322,7 +346,7 @@ class DotKernel : public Kernel {
       const T* by = w + ((d * g_.kernel[1] + h) * g_.kernel[2] + k) * ic;
       for (int64_t c = c0; c < c1; ++c) {
         sum += static_cast<i128>(in[c]) * by[c];
-        if (acc.saturate_every > 0 && ++done % acc.saturate_every == 0) sum = limit_to(sum, acc.bits, acc.is_signed);
+        if (acc.saturate_every > 0 && ++done % acc.saturate_every == 0) saturate(sum, saturated);
       }
     };
     const int64_t outer = ordered_ ? ic : 1;  // ordered: input channel by input channel
@@ -330,11 +354,11 @@ class DotKernel : public Kernel {
       for (int64_t d = 0; d < g_.kernel[0]; ++d)
         for (int64_t h = 0; h < g_.kernel[1]; ++h)
           for (int64_t k = 0; k < g_.kernel[2]; ++k) tap(d, h, k, ordered_ ? c : 0, ordered_ ? c + 1 : ic);
-    return checked(sum);
+    return checked(sum, saturated);
   }
 
   template <class T>
-  void run_typed(std::span<const TensorView> inputs, const TensorView& out, T* x) const {
+  void run_typed(std::span<const TensorView> inputs, const TensorView& out, T* x, uint64_t& saturated) const {
     const TensorView& in = inputs[input_];
     const T* weights = nullptr;
     if constexpr (sizeof(T) == 2) weights = short_.data();
@@ -369,7 +393,8 @@ class DotKernel : public Kernel {
                 index[conv_ ? 1 : index.size() - 1] = oc;
                 extras_.read(inputs, index, oc, extra.data());
               }
-              const StageValue acc{false, backward_ ? accumulate_backward<T>(x, {d, h, k}, oc, weights) : accumulate<T>(x, start, oc, weights), 0};
+              const StageValue acc{false, backward_ ? accumulate_backward<T>(x, {d, h, k}, oc, weights, saturated)
+                                                      : accumulate<T>(x, start, oc, weights, saturated), 0};
               store(out, base + oc * step, post_.run(acc, oc, extra), view_);
             }
           }

@@ -6,6 +6,7 @@
 
 #include "core/base/error.hpp"
 #include "core/engine/interpreter/unit_view.hpp"
+#include "core/engine/saturations.hpp"
 
 namespace quern::interpreter {
 namespace {
@@ -21,7 +22,10 @@ class ProductKernel : public Kernel {
     if (!view.contract().acc.init.empty()) view.fail("an accumulator with a beginning, in a product of two tensors");
   }
 
-  void run(std::span<const TensorView> inputs, std::span<const TensorView> outputs, void*, KernelState*) const override {
+  std::unique_ptr<KernelState> make_state() const override { return std::make_unique<SaturatingState>(); }
+
+  void run(std::span<const TensorView> inputs, std::span<const TensorView> outputs, void*, KernelState* state) const override {
+    uint64_t saturated = 0;
     const TensorView &a = inputs[a_.input], &b = inputs[b_.input], &out = outputs[0];
     const size_t rank = out.dims.size();
     const int64_t depth = a_.dims.back(), columns = out.dims.back();
@@ -48,9 +52,10 @@ class ProductKernel : public Kernel {
         int64_t at = 0;
         for (size_t i = 0; i < rank; ++i) at += index[i] * out.strides[i];
         if (!extras_.empty()) extras_.read(inputs, index, n, extra.data());
-        store(out, at, post_.run({false, sum(row.data(), matrix.data() + n * depth, depth), 0}, n, extra), view_);
+        store(out, at, post_.run({false, sum(row.data(), matrix.data() + n * depth, depth, saturated), 0}, n, extra), view_);
       }
     }
+    if (auto* s = dynamic_cast<SaturatingState*>(state)) s->saturations = saturated;
   }
 
  private:
@@ -73,7 +78,7 @@ class ProductKernel : public Kernel {
     return offset;
   }
 
-  int64_t sum(const int64_t* a, const int64_t* b, int64_t depth) const {
+  int64_t sum(const int64_t* a, const int64_t* b, int64_t depth, uint64_t& saturated) const {
     const Accumulator& acc = view_.contract().acc;
     const int bits = std::min(acc.bits, 63);
     const int64_t high = acc.is_signed ? (int64_t{1} << (bits - 1)) - 1 : (int64_t{1} << bits) - 1;
@@ -81,11 +86,14 @@ class ProductKernel : public Kernel {
     int64_t sum = 0;
     for (int64_t k = 0; k < depth; ++k) {
       sum += a[k] * b[k];
-      if (acc.saturate_every > 0 && (k + 1) % acc.saturate_every == 0) sum = std::clamp(sum, low, high);
+      if (acc.saturate_every > 0 && (k + 1) % acc.saturate_every == 0 && (sum < low || sum > high)) {
+        sum = std::clamp(sum, low, high);
+        ++saturated;
+      }
     }
     if (sum >= low && sum <= high) return sum;
     switch (acc.overflow) {
-      case Overflow::saturate: return std::clamp(sum, low, high);
+      case Overflow::saturate: ++saturated; return std::clamp(sum, low, high);
       case Overflow::wrap: {
         const auto u = static_cast<uint64_t>(sum) & ((uint64_t{1} << bits) - 1);
         return acc.is_signed && (u >> (bits - 1)) != 0 ? static_cast<int64_t>(u | ~((uint64_t{1} << bits) - 1)) : static_cast<int64_t>(u);
