@@ -351,7 +351,7 @@ void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& o
   for (QdqProfile profile : config.qdq) r.exports.emplace_back(profile, export_qdq(p.graph, p.placement, r.integer, profile, ranges_of_added));
   for (const auto& [profile, e] : r.exports)
     if (!e.left_out.empty()) r.warnings.push_back(fmt::format("{} is not written: {}", qdq_file_name(profile), e.left_out));
-  measure_previews(p, data, options, progress, r);
+  if (options.evaluate) measure_previews(p, data, options, progress, r);
   // From here on only the float network that the integers are held against needs its weights.
   for (size_t v = 0; v < p.graph.value_slots(); ++v) {
     Value& value = p.graph.value(static_cast<ValueId>(v));

@@ -54,7 +54,7 @@ class Example(common.Case):
     def test_verify_finds_no_difference(self):
         out = self.quantize()
         proof = self.json("verify", out)
-        self.assertEqual(list(proof), ["tensors", "elements", "mismatches", "coverage_nodes", "coverage_macs", "first"])
+        self.assertEqual(list(proof), ["tensors", "elements", "mismatches", "saturations", "coverage_nodes", "coverage_macs", "first"])
         self.assertEqual((proof["mismatches"], proof["first"]), (0, None))
         self.assertEqual((proof["coverage_nodes"], proof["coverage_macs"]), (1, 1))
         self.assertGreater(proof["tensors"], 8)
@@ -66,7 +66,7 @@ class Example(common.Case):
         value = {}
         for kind in ("float", "simulated", "integer"):
             e = self.json("evaluate", common.CONFIG, "--model", out, "--as", kind)
-            self.assertEqual(list(e), ["metric", "value", "samples", "seconds"])
+            self.assertEqual(list(e), ["metric", "value", "samples", "seconds"] + (["saturations"] if kind == "integer" else []))
             self.assertEqual((e["metric"], e["samples"]), ("top1", 500))
             value[kind] = e["value"]
         print("top1", value)
