@@ -35,6 +35,29 @@ void engine_run(benchmark::State& state) {
 }
 BENCHMARK(engine_run)->Arg(1)->Arg(16)->Arg(256);
 
+// The gates of a GRU of 64 units: one island of ten operators.
+void engine_run_gates(benchmark::State& state) {
+  Graph g;
+  const ValueId gates = g.add_value("gates", DType::f32, Dims{1, 1, 128}), late = g.add_value("late", DType::f32, Dims{1, 1, 64}), h = g.add_value("h", DType::f32, Dims{1, 1, 64});
+  g.set_inputs({gates, late, h});
+  const auto op = [&](const std::string& type, std::vector<ValueId> in, size_t outputs = 1) {
+    Node n{.name = type + std::to_string(g.node_slots()), .op = type, .since_version = 13, .inputs = std::move(in), .outputs = {}};
+    for (size_t i = 0; i < outputs; ++i) n.outputs.push_back(g.add_value(n.name + "_" + std::to_string(i)));
+    if (type == "Split") n.attributes["axis"] = int64_t{2};
+    const std::vector<ValueId> out = n.outputs;
+    g.add_node(std::move(n));
+    return out;
+  };
+  const auto zr = op("Split", op("Sigmoid", {gates}), 2);
+  const ValueId candidate = op("Tanh", op("Add", {late, op("Mul", {zr[1], h})[0]}))[0];
+  g.set_outputs(op("Add", {candidate, op("Mul", {zr[0], op("Sub", {h, candidate})[0]})[0]}));
+  Engine engine(std::move(g), options());
+  Runner runner = engine.runner();
+  const NamedTensors in{{"gates", normal({1, 1, 128})}, {"late", normal({1, 1, 64})}, {"h", normal({1, 1, 64})}};
+  for (auto _ : state) benchmark::DoNotOptimize(runner.run(in));
+}
+BENCHMARK(engine_run_gates);
+
 void engine_run_tapped(benchmark::State& state) {  // every value is observed
   EngineOptions o = options();
   const Graph g = chain(state.range(0));

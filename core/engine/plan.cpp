@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "core/base/error.hpp"
+#include "core/engine/island.hpp"
 #include "core/engine/reorder.hpp"
 #include "core/engine/threads.hpp"
 
@@ -159,8 +160,38 @@ void Plan::queue(Group group) {
 }
 
 void Plan::find_groups() {
-  for (NodeId id : ready_)
-    if (!planned_[static_cast<size_t>(id)]) queue(propose(id, 0));
+  // Small operators that follow each other without another kernel between become one (island.hpp).
+  const SpecOf specs = [this](ValueId v) { return spec_of(*graph_, v); };
+  std::vector<NodeId> run;
+  for (NodeId id : ready_) {
+    const auto at = static_cast<size_t>(id);
+    if (planned_[at]) {  // a member of a group that began before
+      end_island(run);
+      continue;
+    }
+    const Node& node = graph_->node(id);
+    if (options_->keep_all || island_role(node, specs) == IslandRole::none) {
+      end_island(run);
+      queue(propose(id, 0));
+      continue;
+    }
+    run.push_back(id);
+    if (std::any_of(node.outputs.begin(), node.outputs.end(), [&](ValueId v) { return facts_->is_tap[static_cast<size_t>(v)]; })) end_island(run);
+  }
+  end_island(run);
+}
+
+// One that computes little more than a single operator would gain nothing.
+void Plan::end_island(std::vector<NodeId>& run) {
+  const SpecOf specs = [this](ValueId v) { return spec_of(*graph_, v); };
+  const auto works = std::count_if(run.begin(), run.end(), [&](NodeId id) { return island_role(graph_->node(id), specs) == IslandRole::work; });
+  if (works > 1) {
+    queue({island_provider(), run});
+  } else {
+    for (NodeId id : run)
+      if (!planned_[static_cast<size_t>(id)]) queue(propose(id, 0));
+  }
+  run.clear();
 }
 
 // A group runs at the place of its last member: by then everything else that enters it has been computed, since only last
@@ -184,14 +215,15 @@ void Plan::prepare_group(Group group) {
   const NodeId node = group.members[0];
   const int last = facts_->position[static_cast<size_t>(group.members.back())];
   const std::vector<NodeId> all = group.members;
-  size_t taken = 0;
+  const bool island = group.provider == island_provider();
+  size_t taken = island && try_group(group.provider, all) ? all.size() : 0;
   const auto& providers = options_->providers;
   // The proposed group, then its beginnings, then the same with every provider further down.
   for (size_t p = 0; p < providers.size() && !taken; ++p) {
     std::vector<NodeId> members;
     if (providers[p] == group.provider) {
       members = all;
-    } else if (group.provider && std::find(providers.begin(), providers.end(), group.provider) < providers.begin() + static_cast<long>(p) &&
+    } else if ((island || (group.provider && std::find(providers.begin(), providers.end(), group.provider) < providers.begin() + static_cast<long>(p))) &&
                providers[p]->knows(*graph_, graph_->node(node))) {
       for (NodeId id : all) planned_[static_cast<size_t>(id)] = false;
       members = checked(providers[p]->fuse(*graph_, node, [&](ValueId v) { return free_to_fuse(v); }), last);
@@ -222,9 +254,31 @@ void Plan::refuse(NodeId id) const {
       .hint("change the types or shapes of the model, or leave this node out of it");
 }
 
-KernelRequest Plan::request(const Graph& graph, std::span<const NodeId> members, std::vector<Layout> came) const {
+std::optional<TensorSpec> Plan::spec_of(const Graph& graph, ValueId value) const {
+  const auto v = static_cast<size_t>(value);
+  if (const Tensor* constant = known(graph, value)) return TensorSpec{.dtype = constant->type(), .dims = constant->dims(), .constant = constant};
+  if (!complete(value)) return std::nullopt;
+  return TensorSpec{.dtype = table_.dtype[v], .dims = *table_.dims[v]};
+}
+
+// All of the last member's, and what else is seen outside of the group.
+std::vector<ValueId> Plan::results_of(std::span<const NodeId> members) const {
+  std::vector<ValueId> results;
+  const auto inside = [&](const Graph::Use& use) { return std::find(members.begin(), members.end(), use.node) != members.end(); };
+  for (NodeId id : members.first(members.size() - 1))
+    for (ValueId v : graph_->node(id).outputs) {
+      if (v == no_value) continue;
+      const auto at = static_cast<size_t>(v);
+      if (facts_->is_output[at] || facts_->is_tap[at] || !std::all_of(facts_->uses[at].begin(), facts_->uses[at].end(), inside)) results.push_back(v);
+    }
+  const auto& last = graph_->node(members.back()).outputs;
+  results.insert(results.end(), last.begin(), last.end());
+  return results;
+}
+
+KernelRequest Plan::request(const Graph& graph, std::span<const NodeId> members, std::vector<ValueId> results, std::vector<Layout> came) const {
   KernelRequest r{.graph = graph, .members = {members.begin(), members.end()}, .inputs = {}, .outputs = {},
-                  .input_values = group_inputs(graph, members), .output_values = graph.node(members.back()).outputs,
+                  .input_values = group_inputs(graph, members), .output_values = std::move(results),
                   .threads = threads};
   for (size_t i = 0; i < r.input_values.size(); ++i) {
     const auto v = static_cast<size_t>(r.input_values[i]);
@@ -240,8 +294,13 @@ KernelRequest Plan::request(const Graph& graph, std::span<const NodeId> members,
   return r;
 }
 
+std::optional<PreparedKernel> Plan::prepare(const Provider& provider, const KernelRequest& r) const {
+  if (&provider != island_provider().get()) return provider.prepare(r);
+  return prepare_island(r, [&](ValueId v) { return spec_of(r.graph, v); });
+}
+
 bool Plan::try_group(const std::shared_ptr<const Provider>& provider, std::span<const NodeId> members) {
-  KernelRequest r = request(*graph_, members, {});
+  KernelRequest r = request(*graph_, members, results_of(members), {});
   Step step;
   step.provider = provider;
   step.members = r.members;
@@ -260,7 +319,7 @@ bool Plan::try_group(const std::shared_ptr<const Provider>& provider, std::span<
     return true;
   }
   try {
-    auto prepared = provider->prepare(r);
+    auto prepared = prepare(*provider, r);
     if (!prepared) return false;
     if (!prepared->view && !prepared->kernel) throw Error(ErrorCode::internal, "a prepared kernel is missing");
     step.data_sized = dynamic_cast<const DataSizedKernel*>(prepared->kernel.get());
@@ -305,7 +364,7 @@ bool Plan::refresh(const Graph& graph, const std::function<bool(ValueId)>& chang
     if (std::none_of(step.input_values.begin(), step.input_values.end(), changed)) continue;
     if (step.view) return false;  // a view of the constant itself: its buffer would have to follow
     if (!step.kernel) continue;
-    auto prepared = step.provider->prepare(request(graph, step.members, step.input_came));
+    auto prepared = prepare(*step.provider, request(graph, step.members, step.output_values, step.input_came));
     if (!prepared || prepared->view || prepared->input_layouts != step.input_layouts || prepared->output_layouts != step.output_layouts ||
         prepared->may_alias != step.may_alias || prepared->alias_input != step.alias_input ||
         prepared->kernel->workspace_bytes() > workspace_bytes)

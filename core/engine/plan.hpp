@@ -122,6 +122,7 @@ class Plan {
   [[noreturn]] void refuse_shape(NodeId node) const;
   bool complete(ValueId value) const;
   void find_groups();
+  void end_island(std::vector<NodeId>& run);
   void prepare_all();
   void prepare_group(Group group);
   bool try_group(const std::shared_ptr<const Provider>& provider, std::span<const NodeId> members);
@@ -132,7 +133,10 @@ class Plan {
   bool empty_result(NodeId node) const;
   [[noreturn]] void refuse(NodeId node) const;
 
-  KernelRequest request(const Graph& graph, std::span<const NodeId> members, std::vector<Layout> came) const;
+  KernelRequest request(const Graph& graph, std::span<const NodeId> members, std::vector<ValueId> results, std::vector<Layout> came) const;
+  std::vector<ValueId> results_of(std::span<const NodeId> members) const;
+  std::optional<PreparedKernel> prepare(const Provider& provider, const KernelRequest& request) const;
+  std::optional<TensorSpec> spec_of(const Graph& graph, ValueId value) const;
   void add_step(Step step, const PreparedKernel& prepared);
   const Tensor* known(const Graph& graph, ValueId value) const;
   Layout primary_layout(ValueId value) const;

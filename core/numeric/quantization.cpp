@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "core/base/error.hpp"
+#include "core/numeric/quantize_row.hpp"
 #include "core/numeric/rounding.hpp"
 
 namespace quern {
@@ -152,6 +153,19 @@ void run_walk(const std::vector<Walk>& walk, size_t at, Line l, Mode mode, const
   }
 }
 
+// f(Q{}) for the C++ type of the codes.
+template <class F>
+void with_codes(DType codes, const F& f) {
+  switch (codes) {
+    case DType::u8: return f(uint8_t{});
+    case DType::s8: return f(int8_t{});
+    case DType::u16: return f(uint16_t{});
+    case DType::s16: return f(int16_t{});
+    case DType::u32: return f(uint32_t{});
+    default: return f(int32_t{});
+  }
+}
+
 void convert(const TensorView& in, const QuantParams& p, const TensorView& out, Mode mode) {
   const DType codes = p.format.storage();
   const DType want_in = mode == Mode::dequantize ? codes : DType::f32, want_out = mode == Mode::quantize ? codes : DType::f32;
@@ -173,14 +187,7 @@ void convert(const TensorView& in, const QuantParams& p, const TensorView& out, 
   if (in.count() == 0) return;
   const auto walk = walk_of(in, out, axis);
   const Line l{static_cast<const char*>(in.data), static_cast<char*>(out.data), 0, 0, 0, p.scale.data(), p.zero_point.data(), 0};
-  switch (codes) {
-    case DType::u8: run_walk<uint8_t>(walk, 0, l, mode, p.format); break;
-    case DType::s8: run_walk<int8_t>(walk, 0, l, mode, p.format); break;
-    case DType::u16: run_walk<uint16_t>(walk, 0, l, mode, p.format); break;
-    case DType::s16: run_walk<int16_t>(walk, 0, l, mode, p.format); break;
-    case DType::u32: run_walk<uint32_t>(walk, 0, l, mode, p.format); break;
-    default: run_walk<int32_t>(walk, 0, l, mode, p.format); break;
-  }
+  with_codes(codes, [&](auto q) { run_walk<decltype(q)>(walk, 0, l, mode, p.format); });
 }
 
 Tensor converted(const Tensor& in, const QuantParams& p, Mode mode) {
@@ -195,6 +202,10 @@ Tensor converted(const Tensor& in, const QuantParams& p, Mode mode) {
 void quantize(const TensorView& in, const QuantParams& p, const TensorView& out) { convert(in, p, out, Mode::quantize); }
 void dequantize(const TensorView& in, const QuantParams& p, const TensorView& out) { convert(in, p, out, Mode::dequantize); }
 void fake_quantize(const TensorView& in, const QuantParams& p, const TensorView& out) { convert(in, p, out, Mode::fake); }
+void quantize_row(const float* in, int64_t count, const QuantParams& p, void* out) {
+  const Line l{reinterpret_cast<const char*>(in), static_cast<char*>(out), 1, 1, count, p.scale.data(), p.zero_point.data(), 0};
+  with_codes(p.format.storage(), [&](auto q) { run_line<decltype(q)>(l, Mode::quantize, p.format); });
+}
 Tensor quantize(const Tensor& in, const QuantParams& p) { return converted(in, p, Mode::quantize); }
 Tensor fake_quantize(const Tensor& in, const QuantParams& p) { return converted(in, p, Mode::fake); }
 

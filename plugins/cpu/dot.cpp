@@ -54,6 +54,15 @@ bool own_is_better(const DotSpec& s) {
   return s.groups > 1 && s.oc / s.groups < 16;
 }
 
+// Waking another thread costs as much as some microseconds of sums: what takes one less than 20 of them is not cut. Products a
+// microsecond as measured on one core with VNNI (docs/targets/cpu.md); our own kernels ask for themselves.
+uint32_t threads_worth_waking(const DotSpec& s) {
+  const double places = static_cast<double>(s.batch) * static_cast<double>(s.h.out * s.w.out);
+  const double products = places * static_cast<double>(s.oc) * static_cast<double>(s.ic / s.groups * s.h.kernel * s.w.kernel);
+  const double per_us = s.groups > 1 && s.groups == s.ic ? 50e3 : 450e3;
+  return products / per_us < 20 ? 1 : s.threads;
+}
+
 bool is_slow(const std::string& implementation) {
   return implementation.find("gemm") != std::string::npos || implementation.find("ref") != std::string::npos;
 }
@@ -97,12 +106,14 @@ Dot::Attempt Dot::attempt(int64_t merge) const {
 Dot::~Dot() = default;
 
 Dot::Dot(const DotSpec& spec, Engine engine) : spec_(spec) {
+  const bool own = engine == Engine::own || (engine == Engine::by_rule && own_is_better(spec));
+  if (!own) spec_.threads = threads_worth_waking(spec);
   if (engine == Engine::onednn) {
     make_primitives([this] { use_onednn(); });
-  } else if (engine == Engine::own || own_is_better(spec)) {
+  } else if (own) {
     own_ = std::make_unique<OwnDot>(spec, spec.isa);
     implementation_ = own_->name();
-  } else if ((depthwise_ = Depthwise::make(spec))) {
+  } else if ((depthwise_ = Depthwise::make(spec_))) {
     implementation_ = "depthwise:avx512_vnni";
   } else {
     make_primitives([this] { use_onednn(); });

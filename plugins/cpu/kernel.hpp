@@ -47,6 +47,8 @@ std::unique_ptr<Kernel> compile_resample(const OpView& op, uint32_t threads);   
 std::unique_ptr<Kernel> compile_mean(const OpView& op, uint32_t threads);        // ReduceMean
 std::unique_ptr<Kernel> compile_move(const OpView& op, uint32_t threads);        // layout operators, Concat, Relu, Clip
 
+inline constexpr int64_t few_elements = 65536;  // done by one thread before another has woken
+
 // body(first, last) over [0, count) cut into at most `threads` pieces, on the host's threads, within the caller's IsaScope.
 template <class F>
 void for_pieces(int64_t count, uint32_t threads, F&& body) {

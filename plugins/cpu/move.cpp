@@ -35,6 +35,13 @@ class MoveKernel : public Kernel {
         seen[static_cast<size_t>(a)] = true;
       }
     }
+    // Axes of one place may go anywhere.
+    int64_t before = -1;
+    for (int64_t a : order_)
+      if (in[static_cast<size_t>(a)] != 1) {
+        keeps_order_ = keeps_order_ && a > before;
+        before = a;
+      }
     in_place_ = kind_ == "Relu" || kind_ == "Clip" || kind_ == "Identity";
     // Between two shapes whose memory is in another order than their elements there is no common walk.
     twice_ = !in_place_ && order_.empty() && in != out && in.size() >= 3 && out.size() >= 3;
@@ -51,6 +58,10 @@ class MoveKernel : public Kernel {
 
   void execute(Context&, Span<const quern_tensor> inputs, const quern_tensor& output, void* workspace) const override {
     const quern_tensor& in = inputs[0];
+    if (!writer_.mapped && keeps_order_ && bytes_ < static_cast<uint64_t>(few_elements) && is_row_major(in) && is_row_major(output)) {
+      std::memcpy(output.data, in.data, bytes_);
+      return;
+    }
     const Dims out_dims(output.dims, output.dims + output.rank), out_strides(output.strides, output.strides + output.rank);
     const Dims in_dims(in.dims, in.dims + in.rank), in_strides(in.strides, in.strides + in.rank);
     const auto* from = static_cast<const uint8_t*>(in.data);
@@ -107,7 +118,7 @@ class MoveKernel : public Kernel {
   Writer writer_;
   std::vector<uint32_t> layouts_;
   Dims order_;
-  bool in_place_ = false, twice_ = false;
+  bool in_place_ = false, twice_ = false, keeps_order_ = true;
   uint64_t bytes_ = 0;
   uint32_t out_layout_ = QUERN_LAYOUT_ROW_MAJOR;
 };

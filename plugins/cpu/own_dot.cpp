@@ -205,10 +205,10 @@ struct OneChannel {
 void OwnDot::pack(const DotSpec& s, Phase& p) const {
   const int64_t w = kernels_.width, lanes = 4 / element_, length = p.run_taps * group_in_, icg = s.ic / s.groups, ocg = s.oc / s.groups;
   const auto run_count = static_cast<int64_t>(p.runs.size());
-  p.weights.assign(static_cast<size_t>(static_cast<int64_t>(bias_.size()) * run_count * p.steps * 4 + 64), 0);
+  std::vector<uint8_t> weights(static_cast<size_t>(static_cast<int64_t>(bias_.size()) * run_count * p.steps * 4 + 64), 0);
   p.offsets.assign(bias_.size(), 0);
   for (const Block& b : blocks_) {
-    uint8_t* to = p.weights.data() + b.vectors_before * w * run_count * p.steps * 4;
+    uint8_t* to = weights.data() + b.vectors_before * w * run_count * p.steps * 4;
     std::vector<OneChannel> channels;
     for (int64_t oc = 0; oc < b.channels; ++oc) channels.emplace_back(s, b.first + oc);
     std::vector<int64_t> sum(channels.size(), 0);
@@ -230,12 +230,13 @@ void OwnDot::pack(const DotSpec& s, Phase& p) const {
     for (int64_t oc = 0; oc < b.channels; ++oc)
       p.offsets[static_cast<size_t>(b.vectors_before * w + oc)] = static_cast<int32_t>(-sum[static_cast<size_t>(oc)] * zero_point_);
   }
+  p.weights = share_bytes(std::move(weights));
 }
 
 void OwnDot::pack_depthwise(const DotSpec& s, Phase& p) const {
   if (p.runs.size() % 2 != 0) p.runs.push_back(p.runs.back());
   const int64_t w = kernels_.width, pairs = static_cast<int64_t>(p.runs.size()) / 2;
-  p.weights.assign(static_cast<size_t>(static_cast<int64_t>(blocks_.size()) * pairs * w * 8 + 64), 0);
+  std::vector<uint8_t> weights(static_cast<size_t>(static_cast<int64_t>(blocks_.size()) * pairs * w * 8 + 64), 0);
   // Channels of the low and of the high half, as pair_low and pair_high leave them.
   for (int64_t i = 0; i < out_channels_ * fold_; ++i) {
     const OneChannel channel(s, i % out_channels_);
@@ -243,9 +244,10 @@ void OwnDot::pack_depthwise(const DotSpec& s, Phase& p) const {
     const bool high = c / 4 % 2 == 1;
     for (size_t k = 0; k < p.taps.size(); ++k) {
       const int16_t v = channel.at(0, p.taps[k].index);
-      std::memcpy(p.weights.data() + ((i / (2 * w) * pairs + static_cast<int64_t>(k / 2)) * 2 + high) * w * 4 + lane * 4 + static_cast<int64_t>(k % 2) * 2, &v, 2);
+      std::memcpy(weights.data() + ((i / (2 * w) * pairs + static_cast<int64_t>(k / 2)) * 2 + high) * w * 4 + lane * 4 + static_cast<int64_t>(k % 2) * 2, &v, 2);
     }
   }
+  p.weights = share_bytes(std::move(weights));
 }
 
 void OwnDot::set_end(const DotSpec& s) {

@@ -14,6 +14,7 @@
 
 #include "plugins/cpu/dot_tile.hpp"
 #include "plugins/cpu/kernel.hpp"
+#include "plugins/cpu/shared_bytes.hpp"
 
 namespace quern_cpu {
 
@@ -34,7 +35,7 @@ class OwnDot {
     std::vector<Tap> taps;
     std::vector<int64_t> runs;          // offsets in bytes
     int64_t run_taps = 1, steps = 0;    // taps joined into a run; steps of four bytes
-    std::vector<uint8_t> weights;
+    SharedBytes weights;
     std::vector<int32_t> offsets;
   };
   struct Block { int64_t group, first, channels, vectors, vectors_before; };
@@ -49,6 +50,7 @@ class OwnDot {
   void pack_depthwise(const DotSpec& s, Phase& phase) const;
   void set_end(const DotSpec& s);
 
+  void run_one(const uint8_t* src, const uint8_t* residual, uint8_t* dst, uint8_t* workspace) const;
   void prepare(const uint8_t* src, const Band& band, uint8_t* to) const;
   void prepare_row(const uint8_t* src, int64_t n, int64_t y, uint8_t* to) const;
   void copy(const uint8_t* codes, int64_t pixels, uint8_t* to) const;

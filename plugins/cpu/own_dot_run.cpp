@@ -121,7 +121,7 @@ void OwnDot::run_blocks(const Phase& p, const Pixels& pixels, int64_t count, int
   for (int64_t b = first_block; b < end_block; ++b) {
     const Block& block = blocks_[static_cast<size_t>(b)];
     const int64_t at = block.vectors_before * w;
-    t.weights = p.weights.data() + at * t.run_count * p.steps * 4;
+    t.weights = p.weights->data() + at * t.run_count * p.steps * 4;
     t.offsets = p.offsets.data() + at;
     t.bias = bias_.data() + at;
     t.multiplier = multiplier_.data() + at;
@@ -150,7 +150,7 @@ void OwnDot::run_depthwise(const Phase& p, const Row* rows, int64_t count, int64
   s.out_step = s.residual_step * out_size_;
   s.taps = p.runs.data();
   s.pairs = static_cast<int64_t>(p.runs.size()) / 2;
-  s.weights = p.weights.data() + first_block * s.pairs * w * 8;
+  s.weights = p.weights->data() + first_block * s.pairs * w * 8;
   s.bias = bias_.data() + first;
   s.multiplier = multiplier_.data() + first;
   s.end = &end_;
@@ -172,7 +172,16 @@ void OwnDot::run_depthwise(const Phase& p, const Row* rows, int64_t count, int64
   }
 }
 
+// A single row of a matrix: nothing to list, nothing to cut.
+void OwnDot::run_one(const uint8_t* src, const uint8_t* residual, uint8_t* dst, uint8_t* workspace) const {
+  if (!direct_) copy(src, 1, workspace);
+  const uint8_t* x = direct_ ? src : workspace;
+  run_blocks(phases_[0], {&x, &dst, &residual}, 1, 0, static_cast<int64_t>(blocks_.size()));
+}
+
 void OwnDot::run(const void* src, const uint8_t* residual, void* dst, void* workspace) const {
+  if (linear_ && pixels_ == 1 && threads_ == 1)
+    return run_one(static_cast<const uint8_t*>(src), residual, static_cast<uint8_t*>(dst), static_cast<uint8_t*>(workspace));
   const int64_t total = batch_ * rows_, bands = (total + band_rows_ - 1) / band_rows_, tasks = bands * splits_;
   const auto blocks = static_cast<int64_t>(blocks_.size()), pieces = std::min<int64_t>(tasks, threads_);
   const auto piece = [&](int64_t index) {

@@ -37,7 +37,8 @@ class PoolKernel : public Kernel {
     const int64_t rows_of_output = batch_ * h.out;
     const int64_t blocks = rows_of_output < threads_ && channels_ >= 256 ? (channels_ + 127) / 128 : 1;
     const int64_t block = blocks > 1 ? 128 : channels_;
-    for_pieces(rows_of_output * blocks, threads_, [&](int64_t first, int64_t last) {
+    const int64_t taps_in_all = rows_of_output * w.out * channels_ * h.kernel * w.kernel;
+    for_pieces(rows_of_output * blocks, taps_in_all < 4 * few_elements ? 1 : threads_, [&](int64_t first, int64_t last) {
       std::vector<const uint8_t*> taps(static_cast<size_t>(h.kernel * w.kernel));
       for (int64_t r = first; r < last; ++r) {
         const int64_t c = r % blocks * block, row = r / blocks, n = row / h.out, oy = row % h.out;

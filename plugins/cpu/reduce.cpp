@@ -72,7 +72,7 @@ class MeanKernel : public Kernel {
     const auto window = static_cast<float>(count_);
     // Long runs are cut, so that several threads have work.
     const int64_t piece = 256, pieces = (run + piece - 1) / piece;
-    for_pieces(static_cast<int64_t>(places.size()) * pieces, size_ * count_ < 16384 ? 1 : threads_, [&](int64_t first, int64_t last) {
+    for_pieces(static_cast<int64_t>(places.size()) * pieces, size_ * count_ < few_elements ? 1 : threads_, [&](int64_t first, int64_t last) {
       std::vector<const uint8_t*> rows_of(taps.size());
       for (int64_t w = first; w < last; ++w) {
         const int64_t place = w / pieces, begin = w % pieces * piece, n = std::min(piece, run - begin), o = place * run + begin;

@@ -34,7 +34,7 @@ class ResampleKernel : public Kernel {
 
   void execute(Context&, Span<const quern_tensor> inputs, const quern_tensor& output, void*) const override {
     const auto* x = static_cast<const uint8_t*>(inputs[0].data);
-    for_pieces(batch_ * h_.out, batch_ * h_.out * w_.out * channels_ < 16384 ? 1 : threads_, [&](int64_t first, int64_t last) {
+    for_pieces(batch_ * h_.out, batch_ * h_.out * w_.out * channels_ < few_elements ? 1 : threads_, [&](int64_t first, int64_t last) {
       std::vector<const uint8_t*> taps(static_cast<size_t>(h_.taps * w_.taps));
       std::vector<int32_t> weights(taps.size());
       for (int64_t r = first; r < last; ++r) {

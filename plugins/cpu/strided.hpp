@@ -26,7 +26,7 @@ void for_rows(const Dims& dims, const Dims& out, const std::vector<Dims>& in, ui
   if (threads > 1 && n > part) parts = (n + part - 1) / part;
   std::array<int64_t, most_operands> step{};
   for (size_t k = 0; k < w.operands; ++k) step[k] = w.in[k][last];
-  for_pieces(rows * parts, rows * n < 16384 ? 1 : threads, [&](int64_t first, int64_t end) {
+  for_pieces(rows * parts, rows * n < few_elements ? 1 : threads, [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; ++r) {
       int64_t rest = r / parts, o = 0;
       const int64_t from = r % parts * (parts > 1 ? part : 0), length = parts > 1 ? std::min(part, n - from) : n;

@@ -89,7 +89,9 @@ TEST(CpuPool, EqualsTheContract) {
       {"MaxPool", {1, 64, 8, 8}, 2, 2, 2},                                   {"MaxPool", {1, 70, 7, 7}, 3, 3, 2, 1, {0, 0, 1, 1}, false, true},
       {"MaxPool", {1, 5, 11, 11}, 3, 3, 1, 2, {1, 2, 2, 1}},                 {"MaxPool", {1, 600, 5, 5}, 3, 3, 1, 1, {1, 1, 1, 1}},
       {"GlobalAveragePool", {2, 1280, 7, 7}, 0, 0},                          {"GlobalAveragePool", {1, 13, 1, 1}, 0, 0},
-      {"GlobalAveragePool", {1, 3, 40, 41}, 0, 0},                           {"GlobalMaxPool", {2, 33, 4, 5}, 0, 0}};
+      {"GlobalAveragePool", {1, 3, 40, 41}, 0, 0},                           {"GlobalMaxPool", {2, 33, 4, 5}, 0, 0},
+      // Large enough for several threads: by rows, by channels.
+      {"AveragePool", {1, 40, 28, 28}, 3, 3, 1, 1, {1, 1, 1, 1}, true, false}, {"GlobalAveragePool", {1, 5400, 7, 7}, 0, 0}};
   const std::vector<Quant> inputs = {u8(0.02f, 0), u8(0.02f, 119), s8(0.02f)};
   for (const Case& c : cases)
     for (const Quant& x : inputs)

@@ -170,6 +170,7 @@ const Shape shapes[] = {
     {"matrix_512_512_512", 512, 512, 1, 1, 1, 1, false, false, false, 512},
     {"transposed_2x2_64_28", 64, 32, 1, 28, 2, 2, false, false, false, 0, true},
     {"transposed_4x4_128_14", 128, 64, 1, 14, 4, 2, false, false, false, 0, true},
+    {"matrix_1_64_192_float", 64, 192, 1, 1, 1, 1, false, false, true, 1},
     {"matrix_1_64_10_float", 64, 10, 1, 1, 1, 1, false, false, true, 1},
 };
 
