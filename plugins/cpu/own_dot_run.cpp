@@ -180,7 +180,7 @@ void OwnDot::run_one(const uint8_t* src, const uint8_t* residual, uint8_t* dst, 
 }
 
 void OwnDot::run(const void* src, const uint8_t* residual, void* dst, void* workspace) const {
-  if (linear_ && pixels_ == 1 && threads_ == 1)
+  if (linear_ && !depthwise_ && pixels_ == 1 && threads_ == 1)
     return run_one(static_cast<const uint8_t*>(src), residual, static_cast<uint8_t*>(dst), static_cast<uint8_t*>(workspace));
   const int64_t total = batch_ * rows_, bands = (total + band_rows_ - 1) / band_rows_, tasks = bands * splits_;
   const auto blocks = static_cast<int64_t>(blocks_.size()), pieces = std::min<int64_t>(tasks, threads_);
