@@ -30,4 +30,24 @@ inline int32_t bounded_int(float whole) {
   return static_cast<int32_t>(b < limit ? b : limit);
 }
 
+// to_half and from_half without branches: the same bits.
+inline uint16_t half_bits(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value), size = bits & 0x7fffffffu;
+  const uint32_t rounded = size + 0xfffu + ((size >> 13) & 1u);
+  const uint32_t normal = rounded >= 0x47800000u ? 0x7c00u : (rounded - 0x38000000u) >> 13;
+  // Below 2^-14 in steps of 2^-24, the last bit of a number between 0.5 and 1.
+  const uint32_t small = std::bit_cast<uint32_t>(std::bit_cast<float>(size < 0x38800000u ? size : 0u) + 0.5f) - 0x3f000000u;
+  const uint32_t number = size < 0x38800000u ? small : normal;
+  const uint32_t result = size > 0x7f800000u ? 0x7e00u | (size & 0x7fffffu) >> 13 : number;
+  return static_cast<uint16_t>(result | (bits >> 16 & 0x8000u));
+}
+inline float half_value(uint16_t half) {
+  const uint32_t size = half & 0x7fffu;
+  const uint32_t normal = (size << 13) + 0x38000000u;
+  const uint32_t small = std::bit_cast<uint32_t>(static_cast<float>(static_cast<int32_t>(size)) * 0x1p-24f);
+  const uint32_t infinite = 0x7f800000u | (size & 0x3ffu) << 13 | (size > 0x7c00u ? 0x400000u : 0u);
+  const uint32_t result = size < 0x400u ? small : size >= 0x7c00u ? infinite : normal;
+  return std::bit_cast<float>(result | static_cast<uint32_t>(half & 0x8000u) << 16);
+}
+
 }  // namespace quern

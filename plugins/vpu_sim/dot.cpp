@@ -5,10 +5,7 @@
 namespace quern_vpu {
 namespace {
 
-constexpr int64_t lanes = 32;           // rows of 16-bit numbers are a multiple of it
-constexpr int64_t block_bytes = 196608; // of the taps of one block: they are read again for every pair of output channels
-
-int64_t up(int64_t n) { return (n + lanes - 1) / lanes * lanes; }
+constexpr int64_t block_bytes = 196608;  // of the taps of one block: they are read again for every panel of output channels
 
 }  // namespace
 
@@ -55,17 +52,26 @@ void Dot::add_phase(int64_t ph, int64_t pw) {
   const auto weight = [&](int64_t oc, int64_t c, int64_t t) {
     return static_cast<int16_t>(s_.weights[weight_place(oc, c, kernel_taps_[static_cast<size_t>(t)])] - s_.weight_zero);
   };
+  for (int64_t t = 0; t < taps; ++t) {
+    const Tap& tap = p.taps[static_cast<size_t>(t)];
+    const Tap* before = t > 0 ? &tap - 1 : nullptr;
+    if (before && s_.groups == 1 && before->dy == tap.dy && before->dx + 1 == tap.dx) ++p.runs.back();
+    else p.runs.push_back(1);
+  }
   if (depthwise_) {
     for (int64_t t = 0; t < taps; ++t)
       for (int64_t c = 0; c < s_.oc; ++c) p.weights.push_back(weight(c, 0, t));
     p.block = 64;
   } else {
-    p.depth = up(std::max<int64_t>(1, taps * channels));
-    p.weights.assign(static_cast<size_t>(s_.oc * p.depth), 0);
+    const int64_t each = s_.oc / s_.groups;
+    p.depth = even(std::max<int64_t>(1, taps * channels));
+    const int64_t group = panels_of(each) * panel * p.depth;
+    p.weights.assign(static_cast<size_t>(s_.groups * group), 0);
     for (int64_t o = 0; o < s_.oc; ++o)
       for (int64_t t = 0; t < taps; ++t)
-        for (int64_t c = 0; c < channels; ++c) p.weights[static_cast<size_t>(o * p.depth + t * channels + c)] = weight(o, c, t);
-    p.block = std::min<int64_t>(128, std::max<int64_t>(8, block_bytes / 2 / p.depth / 4 * 4));
+        for (int64_t c = 0; c < channels; ++c) p.weights[static_cast<size_t>(o / each * group + packed_at(p.depth, o % each, t * channels + c))] = weight(o, c, t);
+    p.block = std::min<int64_t>(128, std::max<int64_t>(8, block_bytes / 2 / p.depth / 8 * 8));
+    p.dense = s_.groups == 1 && taps == 1 && p.taps[0].dy == 0 && p.taps[0].dx == 0 && p.stride_h == 1 && p.stride_w == 1 && p.rows == s_.h.in && p.columns == s_.w.in && p.depth == channels;
   }
   p.blocks = (p.rows * p.columns + p.block - 1) / p.block;
   phases_.push_back(std::move(p));
@@ -83,48 +89,54 @@ int64_t Dot::place(const Phase& p, int64_t pixel) const {
 }
 
 void Dot::fill(const Phase& p, const uint8_t* image, int64_t first, int64_t pixels, int64_t group, int16_t* to) const {
-  const int64_t channels = s_.ic / s_.groups, used = static_cast<int64_t>(p.taps.size()) * channels;
+  const int64_t channels = s_.ic / s_.groups;
+  const auto from = [&](int64_t y, int64_t x) { return image + (y * s_.w.in + x) * s_.ic + group * channels; };
+  if (p.dense) return rows().widen(from(0, first), s_.is_signed, s_.zero, pixels * channels, to);
   for (int64_t i = first; i < first + pixels; ++i, to += p.depth) {
     const int64_t y = i / p.columns * p.stride_h, x = i % p.columns * p.stride_w;
     int16_t* at = to;
-    for (const Tap& t : p.taps) {
-      const int64_t iy = y + t.dy, ix = x + t.dx;
-      if (iy < 0 || iy >= s_.h.in || ix < 0 || ix >= s_.w.in) std::memset(at, 0, static_cast<size_t>(channels) * 2);
-      else rows().widen(image + (iy * s_.w.in + ix) * s_.ic + group * channels, s_.is_signed, s_.zero, channels, at);
-      at += channels;
+    const Tap* t = p.taps.data();
+    for (const int64_t run : p.runs) {
+      const int64_t iy = y + t->dy, ix = x + t->dx;
+      if (iy >= 0 && iy < s_.h.in && ix >= 0 && ix + run <= s_.w.in) {
+        rows().widen(from(iy, ix), s_.is_signed, s_.zero, run * channels, at);
+      } else {
+        for (int64_t k = 0; k < run; ++k) {
+          int16_t* one = at + k * channels;
+          if (iy < 0 || iy >= s_.h.in || ix + k < 0 || ix + k >= s_.w.in) std::memset(one, 0, static_cast<size_t>(channels) * 2);
+          else rows().widen(from(iy, ix + k), s_.is_signed, s_.zero, channels, one);
+        }
+      }
+      at += run * channels;
+      t += run;
     }
-    std::memset(to + used, 0, static_cast<size_t>(p.depth - used) * 2);
   }
 }
 
 void Dot::block_of(const Phase& p, const uint8_t* image, int64_t first, int64_t pixels, void* out, int64_t at) const {
-  std::vector<int16_t> taps(static_cast<size_t>(pixels * p.depth));
-  std::vector<int32_t> sums(static_cast<size_t>(pixels * s_.oc));
-  const int64_t each = s_.oc / s_.groups;
+  const int64_t each = s_.oc / s_.groups, width = panels_of(each) * panel;
+  // What widen writes beyond a pixel's taps, the next pixel's take its place; and an odd number meets a weight of 0.
+  std::vector<int16_t> taps(static_cast<size_t>(pixels * p.depth + 16));
+  std::vector<int32_t> sums(static_cast<size_t>(pixels * width));
   for (int64_t g = 0; g < s_.groups; ++g) {
     fill(p, image, first, pixels, g, taps.data());
-    rows().dot(taps.data(), pixels, p.weights.data() + g * each * p.depth, each, p.depth, sums.data() + g * each, s_.oc);
+    rows().dot(taps.data(), pixels, p.weights.data() + g * width * p.depth, width / panel, p.depth, sums.data(), width);
+    for (int64_t i = 0; i < pixels; ++i) finish_.row(sums.data() + i * width, g * each, each, out, at + place(p, first + i) * s_.oc + g * each);
   }
-  for (int64_t i = 0; i < pixels; ++i) finish_.row(sums.data() + i * s_.oc, 0, s_.oc, out, at + place(p, first + i) * s_.oc);
 }
 
 void Dot::depthwise_of(const Phase& p, const uint8_t* image, int64_t first, int64_t pixels, void* out, int64_t at) const {
-  constexpr int64_t part = 64;
-  int32_t sums[part];
+  const std::vector<uint8_t> padding(static_cast<size_t>(s_.oc), static_cast<uint8_t>(s_.zero));
+  std::vector<const uint8_t*> taps(p.taps.size());
+  std::vector<int32_t> sums(static_cast<size_t>(s_.oc));
   for (int64_t i = first; i < first + pixels; ++i) {
-    const int64_t y = i / p.columns * p.stride_h, x = i % p.columns * p.stride_w, to = at + place(p, i) * s_.oc;
-    for (int64_t c = 0; c < s_.oc; c += part) {
-      const int64_t n = std::min(part, s_.oc - c);
-      std::memset(sums, 0, sizeof sums);
-      const int16_t* w = p.weights.data() + c;
-      for (const Tap& t : p.taps) {
-        const int64_t iy = y + t.dy, ix = x + t.dx;
-        if (iy >= 0 && iy < s_.h.in && ix >= 0 && ix < s_.w.in)
-          rows().depthwise(image + (iy * s_.w.in + ix) * s_.ic + c, s_.is_signed, s_.zero, w, n, sums);
-        w += s_.oc;
-      }
-      finish_.row(sums, c, n, out, to + c);
+    const int64_t y = i / p.columns * p.stride_h, x = i % p.columns * p.stride_w;
+    for (size_t t = 0; t < taps.size(); ++t) {
+      const int64_t iy = y + p.taps[t].dy, ix = x + p.taps[t].dx;
+      taps[t] = iy >= 0 && iy < s_.h.in && ix >= 0 && ix < s_.w.in ? image + (iy * s_.w.in + ix) * s_.ic : padding.data();
     }
+    rows().depthwise(taps.data(), static_cast<int64_t>(taps.size()), s_.is_signed, s_.zero, p.weights.data(), s_.oc, s_.oc, sums.data());
+    finish_.row(sums.data(), 0, s_.oc, out, at + place(p, i) * s_.oc);
   }
 }
 

@@ -29,8 +29,10 @@ class Dot {
   struct Phase {
     int64_t first_h = 0, first_w = 0, step_h = 1, step_w = 1, rows = 0, columns = 0, stride_h = 1, stride_w = 1;
     std::vector<Tap> taps;
-    int64_t depth = 0;              // taps * channels of a group, up to a multiple of 32
-    std::vector<int16_t> weights;   // [oc][depth], or [tap][oc] of a depthwise one
+    std::vector<int64_t> runs;      // of taps beside each other in the input: how many, one run after the other
+    bool dense = false;             // the taps of the pixels are the input as it lies
+    int64_t depth = 0;              // taps * channels of a group, even
+    std::vector<int16_t> weights;   // panels of each group, or [tap][oc] of a depthwise one
     int64_t block = 1, blocks = 0;  // pixels a block; blocks of an image
   };
   void add_phase(int64_t ph, int64_t pw);

@@ -7,7 +7,7 @@ namespace {
 class DotKernel : public Kernel {
  public:
   DotKernel(const DotSpec& spec, const OpView& op, size_t operands, bool spatial)
-      : Kernel("vpu_sim."), dot_(spec, Finish(op, spec.oc)), layout_(spatial ? QUERN_LAYOUT_CHANNELS_LAST : QUERN_LAYOUT_ROW_MAJOR),
+      : Kernel(""), dot_(spec, Finish(op, spec.oc)), layout_(spatial ? QUERN_LAYOUT_CHANNELS_LAST : QUERN_LAYOUT_ROW_MAJOR),
         operands_(operands), input_(flowing_index(op, "input")) {
     name_ += std::string(dot_.name()) + ":" + rows().name;
   }

@@ -23,7 +23,7 @@ void copy_codes(const uint8_t* in, int64_t in_step, uint8_t* out, int64_t out_st
 
 class MoveKernel : public Kernel {
  public:
-  MoveKernel(const OpView& op, uint32_t threads) : Kernel("vpu_sim.move"), threads_(threads), finish_(op), kind_(op.op()) {
+  MoveKernel(const OpView& op, uint32_t threads) : Kernel("move"), threads_(threads), finish_(op), kind_(op.op()) {
     if (op.input("input").is_constant()) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": the input is a constant");
     const QuantView q = activation_quant(op, op.input("input"));
     is_signed_ = q.is_signed();
@@ -92,7 +92,7 @@ class MoveKernel : public Kernel {
 
 class JoinKernel : public Kernel {
  public:
-  JoinKernel(const OpView& op, uint32_t threads) : Kernel("vpu_sim.concat"), threads_(threads), join_(join_of(op)), layouts_(op.variable_inputs().size(), QUERN_LAYOUT_ANY) {}
+  JoinKernel(const OpView& op, uint32_t threads) : Kernel("concat"), threads_(threads), join_(join_of(op)), layouts_(op.variable_inputs().size(), QUERN_LAYOUT_ANY) {}
   std::vector<uint32_t> input_layouts() const override { return layouts_; }
   uint32_t output_layout() const override { return QUERN_LAYOUT_ANY; }
 
@@ -117,7 +117,7 @@ class JoinKernel : public Kernel {
 
 class TableKernel : public Kernel {
  public:
-  TableKernel(const OpView& op, uint32_t threads) : Kernel("vpu_sim.table"), threads_(threads) {
+  TableKernel(const OpView& op, uint32_t threads) : Kernel("table"), threads_(threads) {
     const OperandView input = op.input("input");
     if (input.is_constant()) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": the input is a constant");
     if (dims_of(input) != dims_of(op.output())) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": input and output differ in shape");

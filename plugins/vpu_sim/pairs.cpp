@@ -18,7 +18,7 @@ void read(const uint8_t* in, int64_t step, bool is_signed, int32_t zero, int64_t
 
 class PairKernel : public Kernel {
  public:
-  PairKernel(const OpView& op, uint32_t threads) : Kernel(std::string("vpu_sim.pair:") + rows().name), threads_(threads), finish_(op) {
+  PairKernel(const OpView& op, uint32_t threads) : Kernel(std::string("pair:") + rows().name), threads_(threads), finish_(op) {
     const std::string_view kind = op.op();
     how_ = kind == "Add" ? How::add : kind == "Sub" ? How::sub : kind == "Mul" ? How::mul : kind == "Max" ? How::max : How::min;
     const QuantView q = activation_quant(op, op.input("a"));
@@ -101,7 +101,7 @@ class PairKernel : public Kernel {
 
 class MeanKernel : public Kernel {
  public:
-  explicit MeanKernel(const OpView& op) : Kernel("vpu_sim.mean"), finish_(op), in_(dims_of(op.input("input"))) {
+  explicit MeanKernel(const OpView& op) : Kernel("mean"), finish_(op), in_(dims_of(op.input("input"))) {
     const QuantView q = activation_quant(op, op.input("input"));
     is_signed_ = q.is_signed();
     zero_ = static_cast<int32_t>(q.zero_point());

@@ -1,4 +1,4 @@
-// MatMul of two tensors that flow: the second is turned and widened while running, then as a Dot.
+// MatMul of two tensors that flow: the second is packed while running, then as a Dot.
 #include "plugins/common/walk.hpp"
 #include "plugins/vpu_sim/finish.hpp"
 
@@ -8,7 +8,7 @@ namespace {
 class ProductKernel : public Kernel {
  public:
   ProductKernel(const OpView& op, uint32_t threads)
-      : Kernel(std::string("vpu_sim.product:") + rows().name), threads_(threads), finish_(op), a_(op, "input"), b_(op, "weight"),
+      : Kernel(std::string("product:") + rows().name), threads_(threads), finish_(op), a_(op, "input"), b_(op, "weight"),
         out_(dims_of(op.output())), layouts_(op.variable_inputs().size(), QUERN_LAYOUT_ROW_MAJOR) {
     const size_t rank = out_.size();
     const Dims &a = a_.dims, &b = b_.dims;
@@ -31,19 +31,19 @@ class ProductKernel : public Kernel {
     int64_t batches = 1;
     for (size_t i = 0; i + 2 < out_.size(); ++i) batches *= out_[i];
     for_pieces(batches, threads_, [&](int64_t first, int64_t last) {
-      const int64_t depth = (depth_ + 31) / 32 * 32;
-      std::vector<int16_t> left(static_cast<size_t>(rows_ * depth)), right(static_cast<size_t>(columns_ * depth));
-      std::vector<int32_t> sums(static_cast<size_t>(rows_ * columns_));
+      const int64_t depth = even(depth_), panels = panels_of(columns_), width = panels * panel;
+      std::vector<int16_t> left(static_cast<size_t>(rows_ * depth + 16)), right(static_cast<size_t>(width * depth));
+      std::vector<int32_t> sums(static_cast<size_t>(rows_ * width));
       for (int64_t n = first; n < last; ++n) {
         const uint8_t *x = a + a_.at(n, out_) * rows_ * depth_, *y = b + b_.at(n, out_) * depth_ * columns_;
         for (int64_t r = 0; r < rows_; ++r) rows().widen(x + r * depth_, a_.is_signed, a_.zero, depth_, left.data() + r * depth);
         for (int64_t k = 0; k < depth_; ++k)
           for (int64_t c = 0; c < columns_; ++c) {
             const uint8_t code = y[k * columns_ + c];
-            right[static_cast<size_t>(c * depth + k)] = static_cast<int16_t>((b_.is_signed ? static_cast<int32_t>(static_cast<int8_t>(code)) : code) - b_.zero);
+            right[static_cast<size_t>(packed_at(depth, c, k))] = static_cast<int16_t>((b_.is_signed ? static_cast<int32_t>(static_cast<int8_t>(code)) : code) - b_.zero);
           }
-        rows().dot(left.data(), rows_, right.data(), columns_, depth, sums.data(), columns_);
-        finish_.row(sums.data(), 0, rows_ * columns_, output.data, n * rows_ * columns_);
+        rows().dot(left.data(), rows_, right.data(), panels, depth, sums.data(), width);
+        for (int64_t r = 0; r < rows_; ++r) finish_.row(sums.data() + r * width, 0, columns_, output.data, (n * rows_ + r) * columns_);
       }
     });
   }

@@ -1,20 +1,53 @@
 // Included once for each instruction set, inside of a namespace of its own.
 constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52: what is added to it keeps no fraction
 
-void codes(const int32_t* acc, const double* bias, const double* factor, int64_t n, const Codes& to, uint8_t* out) {
-  const double offset = to.offset, low = to.low, high = to.high;
-  const auto place = [&](int64_t i) {
-    const double rounded = ((static_cast<double>(acc[i]) + bias[i]) * factor[i] + magic) - magic;
-    double v = rounded + offset;
+// Vectors of the compiler: what one instruction can't do, several do.
+using Doubles = double __attribute__((vector_size(32)));
+using Four = int32_t __attribute__((vector_size(16)));
+using FourBytes = uint8_t __attribute__((vector_size(4)));
+using Eight = int32_t __attribute__((vector_size(32)));
+using EightShorts = int16_t __attribute__((vector_size(16)));
+using EightUnsigned = uint8_t __attribute__((vector_size(8)));
+using EightSigned = int8_t __attribute__((vector_size(8)));
+
+template <bool has_table>
+inline void codes_of(const int32_t* acc, const double* bias, const double* factor, int64_t n, const Codes& to, uint8_t* out) {
+  const Doubles none{}, offset = none + to.offset, low = none + to.low, high = none + to.high, much = none + magic;
+  const auto four = [&](const int32_t* a, const double* b, const double* f, uint8_t* y) {
+    Four sums;
+    Doubles biases, factors;
+    std::memcpy(&sums, a, sizeof sums);
+    std::memcpy(&biases, b, sizeof biases);
+    std::memcpy(&factors, f, sizeof factors);
+    Doubles v = ((__builtin_convertvector(sums, Doubles) + biases) * factors + much) - much + offset;
     v = v < low ? low : v;
     v = v > high ? high : v;
-    return static_cast<int32_t>(v);
+    const Four whole = __builtin_convertvector(v, Four);
+    if (has_table) {
+      for (int k = 0; k < 4; ++k) y[k] = to.table[whole[k]];
+    } else {
+      const FourBytes bytes = __builtin_convertvector(whole, FourBytes);
+      std::memcpy(y, &bytes, sizeof bytes);
+    }
   };
-  if (!to.table) {
-    for (int64_t i = 0; i < n; ++i) out[i] = static_cast<uint8_t>(place(i));
-    return;
+  int64_t i = 0;
+  for (; i + 4 <= n; i += 4) four(acc + i, bias + i, factor + i, out + i);
+  if (i == n) return;
+  int32_t sums[4] = {};
+  double biases[4] = {}, factors[4] = {};
+  uint8_t last[4];
+  for (int64_t k = 0; k < n - i; ++k) {
+    sums[k] = acc[i + k];
+    biases[k] = bias[i + k];
+    factors[k] = factor[i + k];
   }
-  for (int64_t i = 0; i < n; ++i) out[i] = to.table[place(i)];
+  four(sums, biases, factors, last);
+  std::memcpy(out + i, last, static_cast<size_t>(n - i));
+}
+
+void codes(const int32_t* acc, const double* bias, const double* factor, int64_t n, const Codes& to, uint8_t* out) {
+  if (to.table) codes_of<true>(acc, bias, factor, n, to, out);
+  else codes_of<false>(acc, bias, factor, n, to, out);
 }
 
 // The nearest f16, ties to even, as f32.
@@ -45,57 +78,105 @@ void halves(const int32_t* acc, const double* bias, const float* scale, int64_t 
   }
 }
 
-template <int R, int C>
+// Vec: 32-bit lanes of this instruction set, with products of pairs of 16-bit numbers.
+template <int R>
 inline void block(const int16_t* a, const int16_t* w, int64_t depth, int32_t* out, int64_t out_stride) {
-  int32_t sum[R][C] = {};
-  for (int64_t k = 0; k < depth; ++k) {
+  constexpr int N = static_cast<int>(panel / Vec::lanes);
+  typename Vec::type sum[R][N];
+  for (auto& row : sum)
+    for (auto& v : row) v = Vec::zero();
+  for (int64_t k = 0; k < depth; k += 2, w += 2 * panel) {
+    typename Vec::type by[N];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
+    for (int n = 0; n < N; ++n) by[n] = Vec::load(w + 2 * Vec::lanes * n);
 #pragma GCC unroll 8
-      for (int c = 0; c < C; ++c) sum[r][c] += static_cast<int32_t>(a[r * depth + k]) * static_cast<int32_t>(w[c * depth + k]);
+    for (int r = 0; r < R; ++r) {
+      int32_t pair;
+      std::memcpy(&pair, a + r * depth + k, 4);
+      const auto x = Vec::spread(pair);
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) sum[r][n] = Vec::add(sum[r][n], Vec::products(x, by[n]));
+    }
   }
   for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) out[r * out_stride + c] = sum[r][c];
+    for (int n = 0; n < N; ++n) Vec::store(out + r * out_stride + n * Vec::lanes, sum[r][n]);
 }
 
-template <int C>
-inline void columns_of(const int16_t* a, int64_t rows, const int16_t* w, int64_t depth, int32_t* out, int64_t out_stride) {
-  int64_t r = 0;
-  for (; r + 4 <= rows; r += 4) block<4, C>(a + r * depth, w, depth, out + r * out_stride, out_stride);
-  for (; r < rows; ++r) block<1, C>(a + r * depth, w, depth, out + r * out_stride, out_stride);
-}
-
-void dot(const int16_t* a, int64_t rows, const int16_t* w, int64_t columns, int64_t depth, int32_t* out, int64_t out_stride) {
-  int64_t c = 0;
-  for (; c + 2 <= columns; c += 2) columns_of<2>(a, rows, w + c * depth, depth, out + c, out_stride);
-  if (c < columns) columns_of<1>(a, rows, w + c * depth, depth, out + c, out_stride);
-}
-
-// f(code) for every element, whatever the sign: the choice is outside of the loop.
-template <class F>
-inline void for_codes(const uint8_t* in, bool is_signed, int64_t n, F&& f) {
-  if (is_signed) {
-    const auto* s = reinterpret_cast<const int8_t*>(in);
-    for (int64_t i = 0; i < n; ++i) f(i, static_cast<int16_t>(s[i]));
-  } else {
-    for (int64_t i = 0; i < n; ++i) f(i, static_cast<int16_t>(in[i]));
+void dot(const int16_t* a, int64_t rows, const int16_t* w, int64_t panels, int64_t depth, int32_t* out, int64_t out_stride) {
+  for (int64_t p = 0; p < panels; ++p, w += depth * panel, out += panel) {
+    int64_t r = 0;
+    for (; r + Vec::rows <= rows; r += Vec::rows) block<Vec::rows>(a + r * depth, w, depth, out + r * out_stride, out_stride);
+    for (; r < rows; ++r) block<1>(a + r * depth, w, depth, out + r * out_stride, out_stride);
   }
+}
+
+// f(Code{}) with the type of the codes.
+template <class F>
+inline void with_codes(bool is_signed, F&& f) {
+  if (is_signed) f(int8_t{});
+  else f(uint8_t{});
 }
 
 void widen(const uint8_t* in, bool is_signed, int32_t zero, int64_t n, int16_t* out) {
   const auto z = static_cast<int16_t>(zero);
-  for_codes(in, is_signed, n, [&](int64_t i, int16_t code) { out[i] = static_cast<int16_t>(code - z); });
+  with_codes(is_signed, [&](auto code) {
+    const auto* x = reinterpret_cast<const decltype(code)*>(in);
+    for (int64_t i = 0; i < n; i += 16)
+      for (int64_t k = i; k < i + 16; ++k) out[k] = static_cast<int16_t>(x[k] - z);
+  });
 }
 
-void depthwise(const uint8_t* in, bool is_signed, int32_t zero, const int16_t* w, int64_t n, int32_t* acc) {
+// Eight codes less the zero point.
+template <class Code>
+inline EightShorts less(const uint8_t* in, int16_t zero) {
+  std::conditional_t<std::is_signed_v<Code>, EightSigned, EightUnsigned> x;
+  std::memcpy(&x, in, sizeof x);
+  return __builtin_convertvector(x, EightShorts) - zero;
+}
+
+void depthwise(const uint8_t* const* in, int64_t taps, bool is_signed, int32_t zero, const int16_t* w, int64_t step, int64_t n, int32_t* acc) {
   const auto z = static_cast<int16_t>(zero);
-  for_codes(in, is_signed, n, [&](int64_t i, int16_t code) { acc[i] += static_cast<int32_t>(static_cast<int16_t>(code - z)) * static_cast<int32_t>(w[i]); });
+  with_codes(is_signed, [&](auto code) {
+    using Code = decltype(code);
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+      Eight sum{};
+      for (int64_t t = 0; t < taps; ++t) {
+        EightShorts by;
+        std::memcpy(&by, w + t * step + i, sizeof by);
+        sum += __builtin_convertvector(less<Code>(in[t] + i, z), Eight) * __builtin_convertvector(by, Eight);
+      }
+      std::memcpy(acc + i, &sum, sizeof sum);
+    }
+    for (; i < n; ++i) {
+      acc[i] = 0;
+      for (int64_t t = 0; t < taps; ++t) acc[i] += (static_cast<int32_t>(static_cast<Code>(in[t][i])) - zero) * w[t * step + i];
+    }
+  });
+}
+
+// f(acc, x) for every element, by eights and then one by one.
+template <class Code, class F>
+inline void for_sums(const uint8_t* in, int32_t zero, int64_t n, int32_t* acc, F&& f) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    Eight sum;
+    std::memcpy(&sum, acc + i, sizeof sum);
+    const Eight x = __builtin_convertvector(less<Code>(in + i, static_cast<int16_t>(zero)), Eight);
+    f(sum, x);
+    std::memcpy(acc + i, &sum, sizeof sum);
+  }
+  for (; i < n; ++i) f(acc[i], static_cast<int32_t>(static_cast<Code>(in[i])) - zero);
 }
 
 void add(const uint8_t* in, bool is_signed, int32_t zero, int32_t by, int64_t n, int32_t* acc) {
-  for_codes(in, is_signed, n, [&](int64_t i, int16_t code) { acc[i] += (code - zero) * by; });
+  with_codes(is_signed, [&](auto code) {
+    for_sums<decltype(code)>(in, zero, n, acc, [by](auto& sum, const auto& x) { sum += x * by; });
+  });
 }
 
 void largest(const uint8_t* in, bool is_signed, int64_t n, int32_t* acc) {
-  for_codes(in, is_signed, n, [&](int64_t i, int16_t code) { acc[i] = acc[i] < code ? code : acc[i]; });
+  with_codes(is_signed, [&](auto code) {
+    for_sums<decltype(code)>(in, 0, n, acc, [](auto& sum, const auto& x) { sum = sum < x ? x : sum; });
+  });
 }

@@ -24,7 +24,7 @@ class ImageKernel : public Kernel {
   }
 
  protected:
-  ImageKernel(const OpView& op, const char* name, uint32_t threads) : Kernel(std::string("vpu_sim.") + name + ":" + rows().name), finish_(op), threads_(threads) {
+  ImageKernel(const OpView& op, const char* name, uint32_t threads) : Kernel(std::string(name) + ":" + rows().name), finish_(op), threads_(threads) {
     const Dims in = dims_of(op.input("input")), out = dims_of(op.output());
     if (op.input("input").is_constant()) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": the input is a constant");
     if (in.size() < 3 || in.size() > 4 || in.size() != out.size() || in[0] != out[0] || in[1] != out[1])

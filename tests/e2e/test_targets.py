@@ -55,6 +55,10 @@ class VpuSim(Target):
         report = self.prove("kws_dscnn", pipeline="{quantize: {weights: {bits: 4}}}")
         weights = [q for q in report["quantizers"] if q["kind"] == "weight"]
         self.assertEqual({(q["type"], q["bits"]) for q in weights}, {("w4", 4)})
+        # Every unit has a cost, and weights of fewer bits are fewer bytes to bring.
+        eight = self.prove("kws_dscnn")
+        self.assertEqual((report["cost"]["units_without"], eight["cost"]["units_without"]), (0, 0))
+        self.assertLess(report["cost"]["bytes"], eight["cost"]["bytes"])
 
     def test_attention_in_half(self):
         """LayerNormalization and Softmax in f16: their bytes do not depend on the instructions that the host may use."""

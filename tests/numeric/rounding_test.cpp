@@ -163,5 +163,22 @@ TEST(RoundingF32, GivesTheValuesOfToInteger) {
   }
 }
 
+TEST(Rounding, HalfWithoutBranchesHasTheSameBits) {
+  for (uint32_t h = 0; h < 65536; ++h) {
+    const float a = from_half(static_cast<uint16_t>(h)), b = half_value(static_cast<uint16_t>(h));
+    ASSERT_EQ(std::bit_cast<uint32_t>(a), std::bit_cast<uint32_t>(b)) << h;
+    // Every f16, its neighbours in f32, and the ties between it and the next.
+    const uint32_t bits = std::bit_cast<uint32_t>(a);
+    for (uint32_t d : {0u, 1u, 0xfffu, 0x1000u, 0x1001u, 0xffffffffu}) {
+      const float x = std::bit_cast<float>(bits + d);
+      ASSERT_EQ(half_bits(x), to_half(x)) << x;
+    }
+  }
+  for (uint64_t bits = 0; bits < (uint64_t{1} << 32); bits += 9973) {
+    const float x = std::bit_cast<float>(static_cast<uint32_t>(bits));
+    ASSERT_EQ(half_bits(x), to_half(x)) << x;
+  }
+}
+
 }  // namespace
 }  // namespace quern

@@ -88,19 +88,21 @@ TEST(VpuSim, FloatsAreRoundedToHalfOnce) {
 TEST(VpuSim, SumsAreExact) {
   Random m;
   for (int i = 0; i < 60; ++i) {
-    const int64_t rows = m.pick(1, 11), columns = m.pick(1, 9), depth = 32 * m.pick(1, 6);
+    const int64_t rows = m.pick(1, 19), columns = m.pick(1, 40), depth = 2 * m.pick(1, 60), panels = quern_vpu::panels_of(columns), width = panels * quern_vpu::panel;
     const bool extreme = i % 4 == 0;
-    std::vector<int16_t> a(static_cast<size_t>(rows * depth)), w(static_cast<size_t>(columns * depth));
+    std::vector<int16_t> a(static_cast<size_t>(rows * depth)), w(static_cast<size_t>(columns * depth)), packed(static_cast<size_t>(width * depth), 0);
     for (auto& v : a) v = static_cast<int16_t>(extreme ? -255 : m.pick(-255, 255));
     for (auto& v : w) v = static_cast<int16_t>(extreme ? 255 : m.pick(-255, 255));
+    for (int64_t c = 0; c < columns; ++c)
+      for (int64_t k = 0; k < depth; ++k) packed[static_cast<size_t>(quern_vpu::packed_at(depth, c, k))] = w[static_cast<size_t>(c * depth + k)];
     for (const Rows* k : all_rows()) {
-      std::vector<int32_t> out(static_cast<size_t>(rows * columns));
-      k->dot(a.data(), rows, w.data(), columns, depth, out.data(), columns);
+      std::vector<int32_t> out(static_cast<size_t>(rows * width));
+      k->dot(a.data(), rows, packed.data(), panels, depth, out.data(), width);
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t c = 0; c < columns; ++c) {
           int64_t sum = 0;
           for (int64_t d = 0; d < depth; ++d) sum += static_cast<int64_t>(a[static_cast<size_t>(r * depth + d)]) * w[static_cast<size_t>(c * depth + d)];
-          ASSERT_EQ(out[static_cast<size_t>(r * columns + c)], sum) << k->name;
+          ASSERT_EQ(out[static_cast<size_t>(r * width + c)], sum) << k->name;
         }
     }
   }
@@ -110,24 +112,31 @@ TEST(VpuSim, RowsReadCodesOfEitherSign) {
   Random m;
   for (int i = 0; i < 60; ++i) {
     const auto n = static_cast<size_t>(m.pick(1, 90));
-    const auto in = m.codes(n);
+    const auto in = m.codes(n + 16);
     const bool is_signed = i % 2 != 0;
     const auto zero = static_cast<int32_t>(is_signed ? m.pick(-128, 127) : m.pick(0, 255)), by = static_cast<int32_t>(m.pick(-4000000, 4000000));
-    std::vector<int16_t> w(n);
+    const auto taps = m.pick(1, 9);
+    std::vector<std::vector<uint8_t>> sources;
+    std::vector<const uint8_t*> places;
+    for (int64_t t = 0; t < taps; ++t) sources.push_back(m.codes(n));
+    for (const auto& s : sources) places.push_back(s.data());
+    std::vector<int16_t> w(n * static_cast<size_t>(taps));
     std::vector<int32_t> start(n);
     for (auto& v : w) v = static_cast<int16_t>(m.pick(-255, 255));
     for (auto& v : start) v = static_cast<int32_t>(m.pick(-1000, 1000));
     for (const Rows* rows : all_rows()) {
-      std::vector<int16_t> wide(n);
+      std::vector<int16_t> wide(n + 16);
       auto depthwise = start, added = start, largest = start;
       rows->widen(in.data(), is_signed, zero, static_cast<int64_t>(n), wide.data());
-      rows->depthwise(in.data(), is_signed, zero, w.data(), static_cast<int64_t>(n), depthwise.data());
+      rows->depthwise(places.data(), taps, is_signed, zero, w.data(), static_cast<int64_t>(n), static_cast<int64_t>(n), depthwise.data());
       rows->add(in.data(), is_signed, zero, by, static_cast<int64_t>(n), added.data());
       rows->largest(in.data(), is_signed, static_cast<int64_t>(n), largest.data());
       for (size_t k = 0; k < n; ++k) {
         const int32_t code = is_signed ? static_cast<int8_t>(in[k]) : in[k];
         ASSERT_EQ(wide[k], code - zero) << rows->name;
-        ASSERT_EQ(depthwise[k], start[k] + (code - zero) * w[k]) << rows->name;
+        int32_t sum = 0;
+        for (size_t t = 0; t < sources.size(); ++t) sum += ((is_signed ? static_cast<int8_t>(sources[t][k]) : sources[t][k]) - zero) * w[t * n + k];
+        ASSERT_EQ(depthwise[k], sum) << rows->name;
         ASSERT_EQ(added[k], start[k] + (code - zero) * by) << rows->name;
         ASSERT_EQ(largest[k], std::max(start[k], code)) << rows->name;
       }

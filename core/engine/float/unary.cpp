@@ -130,10 +130,10 @@ float from_brain(uint16_t b) {
 // Floats to integers: toward zero, saturating (ONNX leaves what does not fit open), NaN is 0. Integers wrap.
 template <class To, class From>
 To convert(From from) {
-  if constexpr (std::is_same_v<From, Half>) return convert<To>(from_half(from.bits));
+  if constexpr (std::is_same_v<From, Half>) return convert<To>(half_value(from.bits));
   else if constexpr (std::is_same_v<From, Brain>) return convert<To>(from_brain(from.bits));
   else if constexpr (std::is_same_v<From, Bool>) return convert<To>(static_cast<uint8_t>(from.value != 0));
-  else if constexpr (std::is_same_v<To, Half>) return {to_half(static_cast<float>(from))};
+  else if constexpr (std::is_same_v<To, Half>) return {half_bits(static_cast<float>(from))};
   else if constexpr (std::is_same_v<To, Brain>) return {to_brain(static_cast<float>(from))};
   else if constexpr (std::is_same_v<To, Bool>) return {static_cast<uint8_t>(from != From{0})};
   else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
