@@ -134,6 +134,12 @@ int run_command(int argc, char** argv) {
     common_options(*v, plugins, false);
     v->callback([&] { chosen = [&] { return plugins_verb(plugins); }; });
   }
+  ConformArguments conform;
+  {
+    auto* v = app.add_subcommand("conform", "test whether a target plugin is what it says it is (quern-conform; its --help lists the options)");
+    v->prefix_command();
+    v->callback([&, v] { conform.rest = v->remaining(); chosen = [&] { return conform_verb(conform); }; });
+  }
   SchemaArguments schema;
   {
     auto* v = app.add_subcommand("schema", "the JSON Schema of a file format: config, rules or manifest");

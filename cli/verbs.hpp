@@ -42,6 +42,7 @@ struct BenchArguments : Common {
 struct ExplainArguments : Common { std::string config, target, preset; std::vector<std::string> set; };
 struct InspectArguments : Common { std::string model; };
 struct PluginsArguments : Common {};
+struct ConformArguments { std::vector<std::string> rest; };
 struct SchemaArguments { std::string name; };
 struct NewArguments { std::string kind, name, folder; };
 
@@ -53,6 +54,7 @@ int bench_verb(const BenchArguments& arguments);
 int explain_verb(const ExplainArguments& arguments);
 int inspect_verb(const InspectArguments& arguments);
 int plugins_verb(const PluginsArguments& arguments);
+int conform_verb(const ConformArguments& arguments);
 int schema_verb(const SchemaArguments& arguments);
 int new_verb(const NewArguments& arguments);
 

@@ -15,8 +15,8 @@ for i in "${!rooms[@]}"; do
   done
 done
 
-# Plugins and the SDK see nothing of the host.
-hits=$(grep -rnE '#include "(core|cli)/' plugins sdk --include='*.cpp' --include='*.hpp' --include='*.h' --include='*.c')
+# Plugins and the SDK see nothing of the host. (The conformance kit is a program on the host.)
+hits=$(grep -rnE '#include "(core|cli)/' plugins sdk --include='*.cpp' --include='*.hpp' --include='*.h' --include='*.c' | grep -v '^sdk/conformance/')
 [ -z "$hits" ] || breach "a plugin includes a header of the host:"$'\n'"$hits"
 
 # protobuf belongs to core/onnx alone.
