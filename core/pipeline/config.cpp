@@ -7,6 +7,7 @@
 #include "core/base/digest.hpp"
 #include "core/base/parallel.hpp"
 #include "core/dataset/plugin_data.hpp"
+#include "core/pipeline/pot_names.hpp"
 #include "core/pipeline/schema_walk.hpp"
 
 namespace quern {
@@ -420,6 +421,10 @@ void complete_metric(Config& c, PluginRegistry& registry) {
 
 Rules complete_config(Config& c, PluginRegistry& registry) {
   apply_isolation(c, registry);
+  const std::string named = target_of_pot_name(c.device, registry.target_names());
+  const size_t colon = named.find(':');
+  c.device = named.substr(0, colon);
+  if (colon != std::string::npos && c.profile.empty()) c.profile = named.substr(colon + 1);
   auto target = at_place(c, "/target/device", false, [&] { return registry.target(c.device); });
   Rules rules = at_place(c, "/target/profile", false, [&] { return target->rules(c.profile); });
   c.profile = rules.profile;
