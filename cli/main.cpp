@@ -154,6 +154,12 @@ int run_command(int argc, char** argv) {
     v->add_option("name", fresh.name, "its name: lower-case letters, digits and _")->required()->type_name("NAME");
     v->add_option("folder", fresh.folder, "the folder to make (default: the name)")->type_name("DIR");
     v->callback([&] { chosen = [&] { return new_verb(fresh); }; });
+  ImportHardwareArguments import_hardware;
+  {
+    auto* v = app.add_subcommand("import-hardware", "POT's hardware file as rules of a target");
+    v->add_option("file", import_hardware.file, "hardware file (JSON; comments and trailing commas are accepted)")->required()->type_name("POT.json");
+    v->add_option("-o,--output", import_hardware.output, "file to write (default: standard output)")->type_name("RULES.json");
+    v->callback([&] { chosen = [&] { return import_hardware_verb(import_hardware); }; });
   }
 
   // A misspelt verb gets a suggestion.

@@ -45,6 +45,7 @@ struct PluginsArguments : Common {};
 struct ConformArguments { std::vector<std::string> rest; };
 struct SchemaArguments { std::string name; };
 struct NewArguments { std::string kind, name, folder; };
+struct ImportHardwareArguments { std::string file, output; };
 
 int quantize_verb(const QuantizeArguments& arguments);
 int evaluate_verb(const EvaluateArguments& arguments);
@@ -57,6 +58,7 @@ int plugins_verb(const PluginsArguments& arguments);
 int conform_verb(const ConformArguments& arguments);
 int schema_verb(const SchemaArguments& arguments);
 int new_verb(const NewArguments& arguments);
+int import_hardware_verb(const ImportHardwareArguments& arguments);
 
 // The arrays of an npz as the model's inputs: each has to be there, and nothing else. Error(data) otherwise.
 NamedTensors read_inputs(const std::string& path, const std::vector<InputSpec>& specs);
