@@ -154,6 +154,7 @@ int run_command(int argc, char** argv) {
     v->add_option("name", fresh.name, "its name: lower-case letters, digits and _")->required()->type_name("NAME");
     v->add_option("folder", fresh.folder, "the folder to make (default: the name)")->type_name("DIR");
     v->callback([&] { chosen = [&] { return new_verb(fresh); }; });
+  }
   ImportHardwareArguments import_hardware;
   {
     auto* v = app.add_subcommand("import-hardware", "POT's hardware file as rules of a target");
