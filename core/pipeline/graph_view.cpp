@@ -281,13 +281,13 @@ void GraphView::measure(uint32_t index, uint32_t samples, double* square, double
   const Node& other = estimated_->graph().node(estimated_->graph().find_node(node.name));
   const ValueId mine = node.outputs.at(0), theirs = other.outputs.at(0);
   if (measured_node_ != static_cast<int>(index)) {
-    const std::vector<ValueId> inputs = node.inputs;
-    std::vector<ValueId> needed;
-    for (ValueId v : inputs) if (v != no_value) needed.push_back(v);
-    reference_->keep(needed);  // from the output measured before, as long as it is there
-    if (measured_node_ >= 0) reference_->forget(node_at(static_cast<uint32_t>(measured_node_)).outputs.at(0));
-    needed.push_back(mine);
+    // Of the float network outputs are enough, and inputs that others read too: what lies between an output and the next layer
+    // is cheaper to run again than to keep.
+    std::vector<ValueId> needed{mine};
+    for (ValueId v : node.inputs)
+      if (v != no_value && consumers_[static_cast<size_t>(v)].size() > 1) needed.push_back(v);
     reference_->keep(needed);
+    reference_->forget_before(order_[index]);
     measured_node_ = static_cast<int>(index);
   }
   std::vector<ValueId> needed;

@@ -117,6 +117,21 @@ void SampleRunner::shrink(const std::vector<ValueId>& needed) {
   }
 }
 
+void SampleRunner::forget_before(NodeId node) {
+  const int position = position_[static_cast<size_t>(node)];
+  std::vector<char> needed(graph_.value_slots(), 0);  // read behind `node`, or by what has to be run for that
+  const std::vector<NodeId> order = graph_.order();
+  for (auto it = order.rbegin(); it != order.rend(); ++it) {
+    const Node& n = graph_.node(*it);
+    const bool runs = position_[static_cast<size_t>(*it)] > position ||
+                      std::any_of(n.outputs.begin(), n.outputs.end(), [&](ValueId v) { return v != no_value && needed[static_cast<size_t>(v)] && !kept_.has(v); });
+    if (!runs) continue;
+    for (ValueId v : n.inputs) if (v != no_value) needed[static_cast<size_t>(v)] = 1;
+  }
+  for (ValueId v : kept_.values())
+    if (position_[static_cast<size_t>(graph_.value(v).producer)] < position && !needed[static_cast<size_t>(v)]) kept_.erase(v);
+}
+
 void SampleRunner::compute(ValueId value, const std::function<void(size_t, const Tensor&)>& use) {
   if (kept_.has(value)) {
     parallel_for(static_cast<int64_t>(samples_.size()), threads_, [&](int64_t i, int) { use(static_cast<size_t>(i), kept_.get(value, static_cast<size_t>(i))); });

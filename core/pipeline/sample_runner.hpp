@@ -32,7 +32,8 @@ class SampleRunner {
   void set_constant(ValueId value, Tensor tensor);
   // Of a value that is kept.
   Tensor value(ValueId value, size_t sample) const { return kept_.get(value, sample); }
-  void forget(ValueId value) { kept_.erase(value); }
+  // Forgets what lies before `node`, in the order of the network, and is not needed to compute what lies behind it.
+  void forget_before(NodeId node);
 
  private:
   Graph graph_;

@@ -97,9 +97,38 @@ TEST(SampleRunner, ValuesInTheTemporaryFileAreTheSame) {
       for (SampleRunner* r : {&whole, &spilled}) r->keep({early, middle, out});
       for (const ValueId v : {early, middle, out})
         for (size_t s = 0; s < 4; ++s) EXPECT_EQ(whole.value(v, s).to_floats(), spilled.value(v, s).to_floats());
-      for (SampleRunner* r : {&whole, &spilled}) { r->forget(early); r->forget(out); }  // places in the file are used again
+      for (SampleRunner* r : {&whole, &spilled}) r->forget_before(graph.value(middle).producer);  // places in the file are used again
     }
   }
+}
+
+TEST(SampleRunner, ForgetsOnlyWhatNoLaterNodeNeeds) {
+  Folder f;
+  write_tiny(f.path);
+  const auto data = tiny_data(f.path, "x_calib");
+  const Graph graph = tiny_graph();
+  const NodeId add = graph.find_node("Add_node");
+  const ValueId relu = graph.node(add).inputs[0], second = graph.node(add).inputs[1];
+  const ValueId first = graph.node(graph.value(relu).producer).inputs[0], sum = graph.node(add).outputs[0];
+  SampleRunner whole(graph, *data, {0, 3}, 1, 0), runner(graph, *data, {0, 3}, 1, size_t{1} << 30);
+  runner.keep({first, second});
+  runner.forget_before(graph.value(second).producer);
+  EXPECT_NO_THROW(runner.value(first, 0));  // the sum reads the Relu behind it
+  runner.keep({relu});
+  runner.forget_before(graph.value(second).producer);
+  EXPECT_THROW(runner.value(first, 0), std::out_of_range);
+  EXPECT_NO_THROW(runner.value(relu, 0));
+  runner.keep({sum});
+  runner.forget_before(add);
+  EXPECT_THROW(runner.value(relu, 0), std::out_of_range);
+  EXPECT_THROW(runner.value(second, 0), std::out_of_range);
+  EXPECT_NO_THROW(runner.value(sum, 0));
+  // What is gone is computed again.
+  std::vector<float> a, b;
+  whole.compute(second, [&](size_t s, const Tensor& t) { if (s == 1) a = t.to_floats(); });
+  runner.compute(second, [&](size_t s, const Tensor& t) { if (s == 1) b = t.to_floats(); });
+  EXPECT_FALSE(a.empty());
+  EXPECT_EQ(a, b);
 }
 
 TEST(SampleStore, MemoryIsBounded) {
