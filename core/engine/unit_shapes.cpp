@@ -54,6 +54,8 @@ std::vector<KnownTensor> unit_shape(const Node& node, std::span<const KnownTenso
             .at_node(node.name);
       as_node.inputs.push_back(i == absent_input ? no_value : static_cast<ValueId>(in.size()));
       in.push_back(i == absent_input ? KnownTensor{} : i >= 0 ? operands[index] : made[index]);
+      // The bias of an Add that was fused is a row of integers by now, one per channel: it has lost the axes that placed it.
+      if (i >= 0 && !made.empty() && unit->operands[index].role == "bias") in.back().dims = Dims{};
     }
     auto out = (*rule)(as_node, in);
     if (out.empty()) throw Error(ErrorCode::model, member.op + " has no output shape").at_node(member.name);
