@@ -359,6 +359,10 @@ class Drafter {
     }
     if (c_.preset) {
       if (const auto it = c_.preset->prefer.find(root.op); it != c_.preset->prefer.end()) {
+        // And what takes the same: the config that writes floats where the preferred one writes integers.
+        const auto preferred = std::find_if(chain.rule->configs.begin(), chain.rule->configs.end(), [&](const OpConfig& c) { return c.id == it->second; });
+        if (preferred != chain.rule->configs.end())
+          std::stable_partition(d.configs.begin(), d.configs.end(), [&](const ConfigDraft& cd) { return cd.config->inputs == preferred->inputs; });
         std::stable_partition(d.configs.begin(), d.configs.end(), [&](const ConfigDraft& cd) { return cd.config->id == it->second; });
       }
     }
