@@ -12,16 +12,30 @@ bool is_one_of(std::string_view what, std::initializer_list<const char*> names) 
   return std::any_of(names.begin(), names.end(), [&](const char* n) { return what == n; });
 }
 
+void check_profile(std::string_view profile) {
+  if (profile != "sim") throw Failure(QUERN_NOT_FOUND, "there is no profile '" + std::string(profile) + "'; there is sim");
+}
+
 struct VpuTarget {
   using Kernel = quern_vpu::Kernel;
   struct Context {};
 
   std::string_view describe() { return rules_text(); }
-  bool available(std::string_view, std::string&) { return true; }
-  bool supports(std::string_view, const OpView& op, std::string& reason) { return quern_vpu::supports(op, reason); }
-  void derive(std::string_view, const OpView& op, quern_sdk::TableSink& tables) { quern_vpu::derive(op, tables); }
+  bool available(std::string_view profile, std::string&) {
+    check_profile(profile);
+    return true;
+  }
+  bool supports(std::string_view profile, const OpView& op, std::string& reason) {
+    check_profile(profile);
+    return quern_vpu::supports(op, reason);
+  }
+  void derive(std::string_view profile, const OpView& op, quern_sdk::TableSink& tables) {
+    check_profile(profile);
+    quern_vpu::derive(op, tables);
+  }
 
-  std::unique_ptr<Kernel> compile(std::string_view, const OpView& op, uint32_t threads) {
+  std::unique_ptr<Kernel> compile(std::string_view profile, const OpView& op, uint32_t threads) {
+    check_profile(profile);
     if (op.outputs() != 1 || op.nodes() < 1) throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": a unit has members and one output");
     std::string reason;
     if (!quern_vpu::supports(op, reason)) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": " + reason);
@@ -52,7 +66,10 @@ struct VpuTarget {
     kernel.execute(inputs, outputs[0]);
   }
 
-  bool cost(std::string_view, const OpView& op, double& cycles, double& bytes) { return quern_vpu::cost(op, cycles, bytes); }
+  bool cost(std::string_view profile, const OpView& op, double& cycles, double& bytes) {
+    check_profile(profile);
+    return quern_vpu::cost(op, cycles, bytes);
+  }
 };
 
 }  // namespace

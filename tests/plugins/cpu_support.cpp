@@ -216,7 +216,9 @@ Plugin::Plugin(const std::string& name) : name_(name) {
   const std::string failed = entry ? take(entry(&host, &plugin)) : "no entry";
   if (!failed.empty() || plugin.kind != QUERN_KIND_TARGET || !plugin.target) { ADD_FAILURE() << failed; std::abort(); }
   target_ = plugin.target;
-  const std::vector<std::string> all = name == "cpu" ? std::vector<std::string>{"vnni", "avx512", "avx2", "sse41"} : std::vector<std::string>{"opencl12"};
+  const std::vector<std::string> all = name == "cpu"          ? std::vector<std::string>{"vnni", "avx512", "avx2", "sse41"}
+                                      : name == "gpu_opencl" ? std::vector<std::string>{"opencl12"}
+                                                             : std::vector<std::string>{"sim"};
   any_profile_ = all.front();
   for (const std::string& p : all) {
     reason_.clear();
