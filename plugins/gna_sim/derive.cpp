@@ -86,7 +86,18 @@ bool supports(const OpView& op, std::string& reason) {
       reason = "PRelu has a slope per channel";
       return false;
     }
-  if (contract == "affine" || contract == "affine_float") row_scales(op);
+  if (contract == "affine" || contract == "affine_float") {
+    const NodeView node = op.node(0);
+    if (op.op() == "Gemm" && (node.integer("transA", 0) != 0 || node.real("alpha", 1) != 1 || node.real("beta", 1) != 1)) {
+      reason = "Gemm with transA, alpha or beta";
+      return false;
+    }
+    if (op.op() == "Conv" && node.integer("group", 1) != 1) {
+      reason = "a convolution with groups";
+      return false;
+    }
+    row_scales(op);
+  }
   if (op.op() == "Slice") return can_select(op, reason);
   if (op.op() == "MaxPool" && !same_scale(signed_quant(op, op.input("input")), signed_quant(op, op.output()))) {
     reason = "a pool's input and output must share their scale";

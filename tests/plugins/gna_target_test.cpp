@@ -260,6 +260,19 @@ TEST(GnaTarget, WhatItRefuses) {
   c.unit->contract = gna().rules("gna2").contracts.at("affine");
   EXPECT_THROW(gna().derive("gna2", *c.unit), Error);  // not one step times whole numbers
   EXPECT_THROW(gna().derive("gna4", *c.unit), Error);
+  // Attributes beyond the rules: refused with a reason, and not compiled.
+  for (const auto& [attribute, value] : std::map<std::string, Attribute>{{"alpha", 2.f}, {"beta", 0.f}, {"transA", int64_t{1}}}) {
+    Case gemm("affine", "Gemm", {1, 2}, 1e-4f);
+    gemm.add("input", m.codes({1, 3}, DType::s16, -9, 9), params(16, {1e-4f}), false);
+    gemm.add("weight", m.codes({3, 2}, DType::s16, -9, 9), params(16, {1e-4f}, -1, true), true);
+    gemm.unit->contract = gna().rules("gna2").contracts.at("affine");
+    gemm.unit->tables = gna().derive("gna2", *gemm.unit);
+    gemm.unit->members[0].attributes[attribute] = value;
+    std::string reason;
+    EXPECT_FALSE(gna().supports("gna2", *gemm.unit, &reason)) << attribute;
+    EXPECT_NE(reason, "");
+    EXPECT_THROW(gna().compile("gna2", *gemm.unit, {{1, 3}}, {1, 2}, 1), Error) << attribute;
+  }
 }
 
 // The host's step: a layer that could saturate gets coarser weights, and then can't.
