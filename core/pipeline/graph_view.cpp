@@ -106,6 +106,18 @@ struct GraphView::Calls {
   static quern_status* measure(void* self, uint32_t node, uint32_t samples, double* square, double* difference, uint64_t channels) {
     return guarded([&] { of(self).measure(node, samples, square, difference, channels); });
   }
+  static uint32_t sample_count(void* self) { return static_cast<uint32_t>(of(self).data_.size()); }
+  static quern_status* sample_value(void* self, uint32_t node, int32_t slot, uint32_t samples, uint32_t sample, uint32_t estimated, quern_tensor* out) {
+    return guarded([&] {
+      GraphView& v = of(self);
+      v.sample_ = v.sample_value(node, slot, samples, sample, estimated != 0);
+      v.sample_struct_ = std::make_unique<TensorStruct>(v.sample_);
+      *out = v.sample_struct_->tensor;
+    });
+  }
+  static quern_status* measure_outputs(void* self, uint32_t samples, double* signal, double* noise, uint64_t n_outputs) {
+    return guarded([&] { of(self).measure_outputs(samples, {signal, n_outputs}, {noise, n_outputs}); });
+  }
   static quern_status* begin(void* self) {
     return guarded([&] {
       GraphView& v = of(self);
@@ -178,6 +190,9 @@ GraphView::GraphView(Graph& graph, Placement& placement, const Dataset& data, in
   table_.commit = Calls::commit;
   table_.rollback = Calls::rollback;
   table_.report = Calls::report;
+  table_.sample_count = Calls::sample_count;
+  table_.sample_value = Calls::sample_value;
+  table_.measure_outputs = Calls::measure_outputs;
 }
 GraphView::~GraphView() = default;
 
@@ -258,100 +273,6 @@ Tensor GraphView::run_node(uint32_t index, std::span<const quern_tensor> inputs,
   part.set_outputs({out});
   Engine engine(std::move(part), {.providers = {onednn_provider(), own_float_provider()}});
   return engine.runner().run(given).at(0).second;
-}
-
-void GraphView::measure(uint32_t index, uint32_t samples, double* square, double* difference, uint64_t channels) {
-  if (planning_) throw Error(ErrorCode::plugin, "nothing can be measured while planning");
-  const Node& node = node_at(index);
-  if (from_last_measure(index, samples, square, difference, channels)) return;
-  const int64_t count = std::clamp<int64_t>(samples, 1, std::max<int64_t>(1, data_.size()));
-  std::vector<int64_t> chosen;
-  for (int64_t i = 0; i < count; ++i) chosen.push_back(i * data_.size() / count);
-  size_t weights = 0;
-  for (size_t v = 0; v < graph_.value_slots(); ++v)
-    if (const auto& c = graph_.value(static_cast<ValueId>(v)).constant) weights += c->bytes();
-  const size_t memory = sample_memory + std::min(weights / 4, sample_budget / 2);
-  if (reference_ && reference_->samples() != chosen.size()) { reference_.reset(); estimated_.reset(); }
-  if (!reference_) {
-    reference_.emplace(*original_, data_, chosen, threads_, sample_budget / 2, memory);
-    measured_node_ = -1;
-  }
-  if (!estimated_) estimated_.emplace(estimated_graph(graph_, placement_, true, true, false), data_, chosen, threads_, sample_budget / 2, memory);
-
-  const Node& other = estimated_->graph().node(estimated_->graph().find_node(node.name));
-  const ValueId mine = node.outputs.at(0), theirs = other.outputs.at(0);
-  if (measured_node_ != static_cast<int>(index)) {
-    // Of the float network outputs are enough, and inputs that others read too: what lies between an output and the next layer
-    // is cheaper to run again than to keep.
-    std::vector<ValueId> needed{mine};
-    for (ValueId v : node.inputs)
-      if (v != no_value && consumers_[static_cast<size_t>(v)].size() > 1) needed.push_back(v);
-    reference_->keep(needed);
-    reference_->forget_before(order_[index]);
-    measured_node_ = static_cast<int>(index);
-  }
-  std::vector<ValueId> needed;
-  for (ValueId v : other.inputs) if (v != no_value) needed.push_back(v);
-  estimated_->keep(needed);
-
-  // Sums per sample and channel, added up in the order of the samples.
-  struct Sums { std::vector<double> square, difference; int64_t places = 0; };
-  std::vector<Sums> sums(chosen.size());
-  estimated_->compute(theirs, [&](size_t s, const Tensor& got) {
-    const Tensor want = reference_->value(mine, s);
-    const size_t axis = node.op == "MatMul" ? static_cast<size_t>(std::max<int64_t>(got.rank() - 1, 0)) : 1;
-    if (got.dims() != want.dims() || got.rank() <= static_cast<int64_t>(axis) || got.dims()[axis] != static_cast<int64_t>(channels))
-      throw Error(ErrorCode::plugin, fmt::format("'{}' gives {}; measured for {} channels", node.name, to_string(got.dims()), channels));
-    int64_t inner = 1, outer = 1;
-    for (size_t i = 0; i < got.dims().size(); ++i) (i < axis ? outer : i > axis ? inner : outer) *= i == axis ? 1 : got.dims()[i];
-    Sums& r = sums[s];
-    r.square.assign(channels, 0);
-    r.difference.assign(channels, 0);
-    r.places = outer * inner;
-    const float* a = got.values<float>().data();
-    const float* b = want.values<float>().data();
-    for (int64_t o = 0; o < outer; ++o)
-      for (size_t c = 0; c < channels; ++c, a += inner, b += inner) {
-        double squares[4] = {}, differences[4] = {};  // four sums, so that no addition waits for the one before
-        for (int64_t i = 0; i < inner; ++i) {
-          const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-          squares[i % 4] += d * d;
-          differences[i % 4] += d;
-        }
-        r.square[c] += (squares[0] + squares[1]) + (squares[2] + squares[3]);
-        r.difference[c] += (differences[0] + differences[1]) + (differences[2] + differences[3]);
-      }
-  });
-  std::fill(square, square + channels, 0.0);
-  std::fill(difference, difference + channels, 0.0);
-  int64_t places = 0;
-  for (const Sums& r : sums) {
-    places += r.places;
-    for (size_t c = 0; c < channels; ++c) { square[c] += r.square[c]; difference[c] += r.difference[c]; }
-  }
-  for (size_t c = 0; c < channels && places > 0; ++c) {
-    square[c] /= static_cast<double>(places);
-    difference[c] /= static_cast<double>(places);
-  }
-  last_ = {};
-  const auto roles = roles_of(node);
-  const auto slot = static_cast<size_t>(std::find(roles.begin(), roles.end(), "bias") - roles.begin());
-  const Tensor* bias = slot < node.inputs.size() && node.real("beta", 1.0F) == 1.0F ? graph_.constant_input(node, slot) : nullptr;
-  if (!bias || bias->type() != DType::f32 || bias->dims() != Dims{static_cast<int64_t>(channels)} || consumers_[static_cast<size_t>(node.inputs[slot])].size() != 1) return;
-  last_ = {index, samples, node.inputs[slot], bias->to_floats(), {square, square + channels}, {difference, difference + channels}};
-}
-
-// A bias is added to every place of its channel, so what another one gives follows from the sums of the last measurement:
-// mean (d + s)^2 = mean d^2 + 2 s mean d + s^2.
-bool GraphView::from_last_measure(uint32_t index, uint32_t samples, double* square, double* difference, uint64_t channels) const {
-  if (last_.bias == no_value || last_.node != index || last_.samples != samples || last_.before.size() != channels) return false;
-  const auto now = graph_.value(last_.bias).constant->values<float>();
-  for (size_t c = 0; c < channels; ++c) {
-    const double s = static_cast<double>(now[c]) - static_cast<double>(last_.before[c]), d = last_.difference[c];
-    difference[c] = d + s;
-    square[c] = std::max(0.0, last_.square[c] + 2 * s * d + s * s);
-  }
-  return true;
 }
 
 namespace {

@@ -7,6 +7,7 @@
 #pragma once
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/dataset/dataset.hpp"
@@ -17,6 +18,9 @@
 #include "core/plugin/plugin.hpp"
 
 namespace quern {
+
+// `wanted` of `size` samples, spread evenly: the ones that stages look at.
+std::vector<int64_t> spread_samples(int64_t wanted, int64_t size);
 
 class GraphView {
  public:
@@ -58,12 +62,13 @@ class GraphView {
   std::vector<Undo> undo_;
 
   // Kept for the caller of a table function, until its next call.
-  std::unique_ptr<TensorStruct> constant_struct_, run_struct_;
-  Tensor constant_, run_output_;
+  std::unique_ptr<TensorStruct> constant_struct_, run_struct_, sample_struct_;
+  Tensor constant_, run_output_, sample_;
   StatisticRequest statistic_request_;
   StatisticResult statistic_result_;
 
   std::optional<Graph> original_;
+  std::vector<int64_t> chosen_;  // the samples of the two runners
   std::optional<SampleRunner> reference_, estimated_;
   int measured_node_ = -1;
   // The last measurement, as long as nothing but the bias of its node has changed since.
@@ -76,6 +81,9 @@ class GraphView {
   void set_constant(ValueId value, Tensor tensor);
   void put_constant(ValueId value, const Tensor& tensor);
   Tensor run_node(uint32_t node, std::span<const quern_tensor> inputs, bool quantized_weights);
+  void open_runners(uint32_t samples);
+  Tensor sample_value(uint32_t node, int32_t slot, uint32_t samples, uint32_t sample, bool estimated);
+  void measure_outputs(uint32_t samples, std::span<double> signal, std::span<double> noise);
   bool from_last_measure(uint32_t node, uint32_t samples, double* square, double* difference, uint64_t channels) const;
   void measure(uint32_t node, uint32_t samples, double* square, double* difference, uint64_t channels);
 };

@@ -33,6 +33,7 @@ struct Layout { const char* name; size_t size, align; std::vector<Member> member
 #define M16(S, a, ...) M(S, a), M15(S, __VA_ARGS__)
 #define M17(S, a, ...) M(S, a), M16(S, __VA_ARGS__)
 #define M18(S, a, ...) M(S, a), M17(S, __VA_ARGS__)
+#define M19(S, a, ...) M(S, a), M18(S, __VA_ARGS__)
 #define LAYOUT(N, S, ...) Layout{#S, sizeof(S), alignof(S), {M##N(S, __VA_ARGS__)}}
 
 const std::vector<Layout>& layouts() {
@@ -62,8 +63,8 @@ const std::vector<Layout>& layouts() {
       LAYOUT(6, quern_range_estimator, h, self, name, parameters, requires_statistics, estimate),
       LAYOUT(10, quern_node_view, h, name, op, n_attrs, n_inputs, n_outputs, reserved, attrs, inputs, outputs),
       LAYOUT(10, quern_value_view, h, name, producer, is_constant, dtype, rank, dims, n_consumers, is_output, consumers),
-      LAYOUT(16, quern_graph, h, self, node_count, node, value, slot_of_role, read_constant, quantizer_of, statistic, run_node, measure,
-             begin, set_constant, commit, rollback, report),
+      LAYOUT(19, quern_graph, h, self, node_count, node, value, slot_of_role, read_constant, quantizer_of, statistic, run_node, measure,
+             begin, set_constant, commit, rollback, report, sample_count, sample_value, measure_outputs),
       LAYOUT(3, quern_stat_plan, h, self, request),
       LAYOUT(10, quern_graph_stage, h, self, name, parameters, when, reserved, reads, changes, plan, run),
       LAYOUT(9, quern_data_reader, h, self, name, parameters, open, size, sample, label, close),

@@ -146,10 +146,12 @@ TEST(Target, CompilesAndRuns) {
   }
 }
 
-// Built with the header of interface 1.0: it knows nothing of what came later, and works.
-TEST(Target, APluginOfTheFirstInterfaceWorks) {
-  PluginRegistry registry(only({test_plugin("test_first_abi")}));
-  const auto target = registry.target("first");
+// Built with the headers of interface 1.0 and 1.1: they know nothing of what came later, and work.
+class OlderInterface : public ::testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Target, OlderInterface, ::testing::Values("first", "second"));
+TEST_P(OlderInterface, Works) {
+  PluginRegistry registry(only({test_plugin("test_" + std::string(GetParam()) + "_abi")}));
+  const auto target = registry.target(GetParam());
   IntegerUnit unit = unit_of("Relu", 14, {}, {-1, 4, 8, 8});
   EXPECT_TRUE(target->supports("v1", unit, nullptr));
   unit.tables = target->derive("v1", unit);

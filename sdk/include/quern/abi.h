@@ -1,4 +1,4 @@
-/* Quern plugin ABI, version 1.1. C11, no includes beyond stdint and stddef. The whole boundary between host and plugin.
+/* Quern plugin ABI, version 1.2. C11, no includes beyond stdint and stddef. The whole boundary between host and plugin.
  *
  * Rules of the boundary
  * - A plugin exports ONE symbol, quern_plugin_entry_v1. A new major version is a new symbol.
@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 #define QUERN_ABI_MAJOR 1
-#define QUERN_ABI_MINOR 1
+#define QUERN_ABI_MINOR 2
 
 typedef struct quern_header {
   uint32_t struct_size; /* bytes the writer of the struct knows */
@@ -348,6 +348,16 @@ typedef struct quern_graph {
   quern_status* (*rollback)(void* self);
   /* A line for the report: what was done to which node and why. */
   quern_status* (*report)(void* self, quern_str node, quern_str action, quern_str reason, double before, double after);
+  /* Since 1.2. How many calibration samples there are. */
+  uint32_t (*sample_count)(void* self);
+  /* What flows into input `slot` of a node (slot >= 0) or out of its output -1 - slot, for the `sample`-th of `samples` samples spread
+   * evenly over the calibration data (the ones of measure). estimated 0: in the float network as it was before the stage; 1: with
+   * everything quantized as it stands now, an input behind its quantizer. f32 row major; out: host memory, until the next call. */
+  quern_status* (*sample_value)(void* self, uint32_t node, int32_t slot, uint32_t samples, uint32_t sample, uint32_t estimated,
+                                quern_tensor* out);
+  /* Of each of the model's outputs (n_outputs of them): mean over the samples and positions of its float value squared, and of
+   * (estimated - float)^2. NaN where an output is no f32 tensor of the same shape in both. */
+  quern_status* (*measure_outputs)(void* self, uint32_t samples, double* signal, double* noise, uint64_t n_outputs);
 } quern_graph;
 typedef struct quern_stat_plan {
   quern_header h;

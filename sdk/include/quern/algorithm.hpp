@@ -176,6 +176,22 @@ class GraphView {
   void measure(uint32_t node, uint32_t samples, Span<double> square, Span<double> difference) const {
     check(g_->measure(g_->self, node, samples, square.data(), difference.data(), square.size()));
   }
+  // Since interface 1.2.
+  uint32_t samples() const {
+    needs_1_2();
+    return g_->sample_count(g_->self);
+  }
+  // What a node reads at `slot`, or what it gives where slot = -1 - output.
+  quern_tensor sample(uint32_t node, int32_t slot, uint32_t samples, uint32_t sample, bool estimated) const {
+    needs_1_2();
+    auto out = make<quern_tensor>();
+    check(g_->sample_value(g_->self, node, slot, samples, sample, estimated ? 1 : 0, &out));
+    return out;
+  }
+  void measure_outputs(uint32_t samples, Span<double> signal, Span<double> noise) const {
+    needs_1_2();
+    check(g_->measure_outputs(g_->self, samples, signal.data(), noise.data(), signal.size()));
+  }
   void begin() const { check(g_->begin(g_->self)); }
   void set_constant(int32_t value, const quern_tensor& f32) const { check(g_->set_constant(g_->self, static_cast<uint32_t>(value), &f32)); }
   void commit() const { check(g_->commit(g_->self)); }
@@ -185,6 +201,9 @@ class GraphView {
   }
 
  private:
+  void needs_1_2() const {
+    if (!QUERN_HAS(g_, measure_outputs)) throw Failure(QUERN_UNIMPLEMENTED, "this needs a host with plugin interface 1.2");
+  }
   const quern_graph* g_;
 };
 
