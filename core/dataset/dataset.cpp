@@ -22,8 +22,8 @@ struct Input {
 
 class ArrayDataset : public Dataset {
  public:
-  ArrayDataset(std::vector<Input> inputs, std::optional<Source> labels, int64_t size, std::string preprocessing)
-      : inputs_(std::move(inputs)), labels_(std::move(labels)), size_(size), preprocessing_(std::move(preprocessing)) {}
+  ArrayDataset(std::vector<Input> inputs, std::vector<Source> labels, Part part, std::string preprocessing)
+      : inputs_(std::move(inputs)), labels_(std::move(labels)), first_(part.first), size_(part.count), preprocessing_(std::move(preprocessing)) {}
 
   int64_t size() const override { return size_; }
 
@@ -31,15 +31,24 @@ class ArrayDataset : public Dataset {
     check_index(index);
     Sample sample;
     for (const Input& in : inputs_) {
-      sample.push_back({in.feed.spec.name, in.feed.convert(in.source.row(index, in.feed.dims), index)});
+      sample.push_back({in.feed.spec.name, in.feed.convert(in.source.row(first_ + index, in.feed.dims), first_ + index)});
     }
     return sample;
   }
 
   std::optional<Tensor> label(int64_t index) const override {
-    if (!labels_) return {};
     check_index(index);
-    return labels_->row(index, labels_->row_dims());
+    if (labels_.empty()) return {};
+    const auto row = [&](const Source& s) { return s.row(first_ + index, s.row_dims()); };
+    if (labels_.size() == 1) return row(labels_.front());
+    std::vector<float> all;  // of a list of arrays: one after the other
+    for (const Source& s : labels_) {
+      const auto values = row(s).to_floats();
+      all.insert(all.end(), values.begin(), values.end());
+    }
+    Tensor out(DType::f32, {static_cast<int64_t>(all.size())});
+    std::copy(all.begin(), all.end(), out.mutable_values<float>().begin());
+    return out;
   }
 
   std::string digest() const override {
@@ -49,13 +58,13 @@ class ArrayDataset : public Dataset {
       const auto add = [&](const std::string& name, const Source& s) {
         sha.add(fmt::format("{}\n{} {}\n", name, name_of(s.array.type), to_string(s.row_dims())));
         for (int64_t i = 0; i < size_; ++i) {
-          const std::byte* row = s.array.data + static_cast<size_t>(i) * s.row_bytes();
+          const std::byte* row = s.array.data + static_cast<size_t>(first_ + i) * s.row_bytes();
           sha.add(std::span(row, s.row_bytes()));
           if (s.array.file) s.array.file->release(s.array.file->bytes().data(), s.array.file->bytes().size());
         }
       };
       for (const Input& in : inputs_) add(in.feed.spec.name, in.source);
-      if (labels_) add("labels", *labels_);
+      for (const Source& s : labels_) add("labels", s);
       digest_ = sha.hex();
     });
     return digest_;
@@ -66,8 +75,8 @@ class ArrayDataset : public Dataset {
     if (index < 0 || index >= size_) throw Error(ErrorCode::internal, fmt::format("sample {} of {}", index, size_));
   }
   std::vector<Input> inputs_;
-  std::optional<Source> labels_;
-  int64_t size_;
+  std::vector<Source> labels_;
+  int64_t first_, size_;
   std::string preprocessing_;
   mutable std::once_flag once_;
   mutable std::string digest_;
@@ -108,18 +117,20 @@ std::unique_ptr<Dataset> open_dataset(const json::object& section, const fs::pat
     opened.push_back(std::move(in));
   }
   if (opened.empty()) throw Error(ErrorCode::data, "the model has no inputs, so there is nothing to feed");
-  std::optional<Source> labels;
-  if (const auto* l = section.if_contains("labels"); l && !l->is_null()) labels = opener.open(*l, "labels");
+  std::vector<Source> labels;
+  if (const auto* l = section.if_contains("labels"); l && l->is_array())
+    for (const auto& entry : l->get_array()) labels.push_back(opener.open(entry, "labels"));
+  else if (l && !l->is_null()) labels.push_back(opener.open(*l, "labels"));
   const int64_t there = opened.front().source.samples();
   const auto same = [&](const Source& s, const std::string& what) {
     if (s.samples() != there)
       throw Error(ErrorCode::data, fmt::format("{} has {} samples ({}), but {} of {} has {}", s.name, s.samples(), what, opened.front().source.name, opened.front().source.file, there)).at_file(s.file);
   };
   for (const Input& in : opened) same(in.source, fmt::format("input '{}'", in.feed.spec.name));
-  if (labels) same(*labels, "labels");
-  const int64_t size = limited_samples(section, there, opened.front().source.file);
+  for (const Source& s : labels) same(s, "labels");
+  const Part part = part_of(section, there, opened.front().source.file);
   const auto* p = section.if_contains("preprocess");
-  return std::make_unique<ArrayDataset>(std::move(opened), std::move(labels), size, p ? to_text(*p, false) : "");
+  return std::make_unique<ArrayDataset>(std::move(opened), std::move(labels), part, p ? to_text(*p, false) : "");
 }
 
 }  // namespace quern

@@ -34,10 +34,10 @@ class Dataset {
 //   reader: npz   path, inputs: {input: array name}, labels: array name
 //   reader: npy   inputs: {input: file}, labels: file           (or path: file, with a single input)
 //   reader: raw   inputs: {input: {path, dtype, shape}}          shape is of one sample; the file holds whole samples
-//   samples: N (the first N; all when absent or fewer), preprocess: {mean, scale} per input or for all: (x - mean) * scale in
+//   skip: N, samples: N (which of the samples: the first `skip` are passed over; all when absent or fewer), preprocess: {mean, scale} per input or for all: (x - mean) * scale in
 //   f32; a number, or a list with one per channel (axis 1, else the last axis)
 // Without `inputs` a single input takes the file's only array, and npz arrays are found by input name. An input or labels may
-// always be a raw file {path, dtype, shape}.
+// always be a raw file {path, dtype, shape}. A list of labels gives their rows one after the other, as one flat f32 row.
 // Axis 0 of an array is the sample; a row that lacks only the input's batch axis gets one; a row of the input's rank is fed
 // as it is. Paths are relative to `folder`.
 // Any other reader is a plugin's, found in `plugins`; samples and preprocess are as above, what else stands there are its parameters.

@@ -228,13 +228,19 @@ void refuse_unknown_preprocessing(const json::object& section, const std::vector
   refuse_unknown_inputs(by_input, inputs, "preprocess");
 }
 
-int64_t limited_samples(const json::object& section, int64_t there, const std::string& file) {
-  const auto* n = section.if_contains("samples");
-  if (!n || n->is_null()) return there;
-  const int64_t wanted = n->is_int64() ? n->get_int64() : n->is_uint64() ? static_cast<int64_t>(n->get_uint64()) : 0;
-  if (wanted < 1) throw Error(ErrorCode::config, "samples has to be a whole number above 0");
-  if (wanted > there) log::info("{} samples were asked for, {} holds {}", wanted, file, there);
-  return std::min(wanted, there);
+Part part_of(const json::object& section, int64_t there, const std::string& file) {
+  const auto whole = [&](const char* key, int64_t least, int64_t otherwise) {
+    const auto* n = section.if_contains(key);
+    if (!n || n->is_null()) return otherwise;
+    const int64_t v = n->is_int64() ? n->get_int64() : n->is_uint64() ? static_cast<int64_t>(n->get_uint64()) : -1;
+    if (v < least) throw Error(ErrorCode::config, fmt::format("{} has to be a whole number from {}", key, least));
+    return v;
+  };
+  const int64_t first = whole("skip", 0, 0), wanted = whole("samples", 1, -1);
+  if (first > 0 && first >= there) throw Error(ErrorCode::config, fmt::format("skip: {} leaves nothing; {} holds {} samples", first, file, there));
+  const int64_t left = there - first;
+  if (wanted > left) log::info("{} samples were asked for, {} holds {}", wanted, file, left);
+  return {first, wanted < 0 ? left : std::min(wanted, left)};
 }
 
 }  // namespace quern

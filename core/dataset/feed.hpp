@@ -33,7 +33,8 @@ struct Feed {
 // `named` may only name inputs of the model.
 void refuse_unknown_inputs(const json::object& named, const std::vector<InputSpec>& inputs, const char* where);
 void refuse_unknown_preprocessing(const json::object& section, const std::vector<InputSpec>& inputs);
-// The `samples` of a section: how many of those that are there. Error(config).
-int64_t limited_samples(const json::object& section, int64_t there, const std::string& file);
+// The `skip` and `samples` of a section: which of the samples that are there. Error(config).
+struct Part { int64_t first = 0, count = 0; };
+Part part_of(const json::object& section, int64_t there, const std::string& file);
 
 }  // namespace quern

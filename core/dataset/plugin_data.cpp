@@ -72,7 +72,9 @@ class PluginDataset : public Dataset {
       int64_t there = -1;
       call_plugin(plugin_, "counting samples", [&] { return table_.size(table_.self, reader_.get(), &there); });
       if (there < 0) throw Error(ErrorCode::plugin, fmt::format("plugin {}: the reader '{}' has {} samples", plugin_, name_, there));
-      size_ = limited_samples(section_, there, fmt::format("the reader '{}'", name_));
+      const Part part = part_of(section_, there, fmt::format("the reader '{}'", name_));
+      first_ = part.first;
+      size_ = part.count;
     });
     refuse_unknown_preprocessing(section_, inputs_);
     if (size_ > 0) item(0);  // what can't be fed shows before any work
@@ -129,7 +131,7 @@ class PluginDataset : public Dataset {
     if (index < 0 || index >= size_) throw Error(ErrorCode::internal, fmt::format("sample {} of {}", index, size_));
     std::map<std::string, Tensor> tensors;
     const auto sink = tensor_sink(tensors);
-    as_data_error([&] { call_plugin(plugin_, fmt::format("sample {}", index), [&] { return function(table_.self, reader_.get(), index, &sink); }); });
+    as_data_error([&] { call_plugin(plugin_, fmt::format("sample {}", index), [&] { return function(table_.self, reader_.get(), first_ + index, &sink); }); });
     return tensors;
   }
 
@@ -143,7 +145,7 @@ class PluginDataset : public Dataset {
   json::object section_;
   std::vector<InputSpec> inputs_;
   std::unique_ptr<quern_reader, Close> reader_{nullptr, Close{nullptr}};
-  int64_t size_ = 0;
+  int64_t first_ = 0, size_ = 0;
   mutable std::once_flag once_;
   mutable std::string digest_;
 };
@@ -200,7 +202,7 @@ class PluginMetric : public Metric {
 
 }  // namespace
 
-bool is_common_data_key(std::string_view key) { return key == "reader" || key == "samples" || key == "preprocess"; }
+bool is_common_data_key(std::string_view key) { return key == "reader" || key == "samples" || key == "skip" || key == "preprocess"; }
 
 json::object reader_parameters(const json::object& section) {
   json::object out;

@@ -312,7 +312,9 @@ void relocate_dataset(const Config& c, const fs::path& folder, const std::string
   if (auto* path = section.if_contains("path")) *path = path_from(c, folder, path->as_string());
   if (auto* inputs = section.if_contains("inputs"))
     for (auto& entry : inputs->get_object()) relocate_source(c, folder, entry.value(), !npz);
-  if (auto* labels = section.if_contains("labels")) relocate_source(c, folder, *labels, !npz);
+  if (auto* labels = section.if_contains("labels"); labels && labels->is_array())
+    for (auto& entry : labels->get_array()) relocate_source(c, folder, entry, !npz);
+  else if (labels) relocate_source(c, folder, *labels, !npz);
 }
 
 }  // namespace

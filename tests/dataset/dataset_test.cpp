@@ -72,6 +72,19 @@ TEST_F(DatasetTest, NpzWithLabels) {
   EXPECT_FALSE(without->label(0).has_value());
 }
 
+TEST_F(DatasetTest, SkippedSamplesAndListsOfLabels) {
+  write_npz(folder / "d.npz", {{"x", ramp({6, 2})}, {"y", counting<int64_t>({6})}, {"z", ramp({6, 2})}});
+  const std::vector<InputSpec> in{{"x", DType::f32, {-1, 2}}};
+  const auto d = open(R"({"reader": "npz", "path": "d.npz", "labels": ["y", "x"], "skip": 2, "samples": 3})", in);
+  EXPECT_EQ(d->size(), 3);
+  EXPECT_EQ(d->item(0)[0].tensor.values<float>()[0], 2.0f);
+  EXPECT_EQ(d->label(0)->to_floats(), (std::vector<float>{2, 2, 2.5f}));
+  EXPECT_NE(d->digest(), open(R"({"reader": "npz", "path": "d.npz", "labels": ["y", "x"], "samples": 3})", in)->digest());
+  EXPECT_EQ(open(R"({"reader": "npz", "path": "d.npz", "skip": 5})", in)->size(), 1);
+  EXPECT_THAT(refuse(R"({"reader": "npz", "path": "d.npz", "skip": 6})", in, ErrorCode::config), HasSubstr("leaves nothing"));
+  EXPECT_THAT(refuse(R"({"reader": "npz", "path": "d.npz", "skip": -1})", in, ErrorCode::config), HasSubstr("from 0"));
+}
+
 TEST_F(DatasetTest, AxisZeroIsTheSample) {
   const auto dims = [&](Dims array, Dims input) {
     write_file(folder / "x.npy", npy_bytes(ramp(std::move(array))));

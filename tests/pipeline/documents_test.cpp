@@ -40,7 +40,7 @@ void expect_legal(const std::string& text, const std::string& name) {
 TEST(Documents, EveryYamlBlockIsAConfiguration) {
   if (source_folder().empty()) GTEST_SKIP() << "QUERN_SOURCE_DIR is not set";
   size_t blocks = 0;
-  for (const char* page : {"README.md", "docs/configuration.md"}) {
+  for (const char* page : {"README.md", "docs/configuration.md", "docs/metrics.md"}) {
     for (const auto& block : yaml_blocks(read_text(source_folder() / page, size_t{1} << 20))) {
       expect_legal(block, page);
       ++blocks;
@@ -52,7 +52,7 @@ TEST(Documents, EveryYamlBlockIsAConfiguration) {
 TEST(Documents, ConfigsAreLegalAndTheTemplateSaysTheDefaults) {
   if (source_folder().empty()) GTEST_SKIP() << "QUERN_SOURCE_DIR is not set";
   size_t files = 0;
-  for (const auto& entry : fs::directory_iterator(source_folder() / "configs")) {
+  for (const auto& entry : fs::recursive_directory_iterator(source_folder() / "configs")) {
     if (entry.path().extension() != ".yaml") continue;
     expect_legal(read_text(entry.path(), size_t{1} << 20), entry.path().filename().string());
     ++files;

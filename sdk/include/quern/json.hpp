@@ -30,6 +30,15 @@ class Json {
     const Json* j = find(key);
     return j ? *j : nothing;
   }
+  // What it is itself: for the elements of lists.
+  double number() const {
+    if (kind_ != Kind::number) throw Failure(QUERN_INVALID_ARGUMENT, "a number is expected in a list");
+    return number_;
+  }
+  const std::string& text() const {
+    if (kind_ != Kind::string) throw Failure(QUERN_INVALID_ARGUMENT, "a text is expected in a list");
+    return text_;
+  }
   double number(std::string_view key, double fallback) const {
     const Json* j = typed(key, Kind::number, "a number");
     return j ? j->number_ : fallback;
