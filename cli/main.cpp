@@ -62,10 +62,32 @@ int run_command(int argc, char** argv) {
     v->add_option("--target", quantize.target, "in place of target.device; DEVICE:PROFILE names a profile too; several with commas between")->type_name("T");
     v->add_option("--preset", quantize.preset, "in place of target.preset")->type_name("P");
     v->add_option("--set", quantize.set, "key.path=value, over what the file says (may be repeated)")->type_name("KEY=VALUE");
+    v->add_option("--statistics", quantize.statistics, "statistics of `quern calibrate`, in place of the calibration data")->type_name("FILE.qstat");
     v->add_flag("--dry-run", quantize.dry_run, "say what would be done; run no data, write nothing");
     v->add_flag("--skip-evaluation", quantize.skip_evaluation, "no metric and no signal-to-noise ratio at the end");
     common_options(*v, quantize);
     v->callback([&] { chosen = [&] { return quantize_verb(quantize); }; });
+  }
+  CalibrateArguments calibrate;
+  {
+    auto* v = app.add_subcommand("calibrate", "take the statistics that quantizing needs, to a file");
+    v->add_option("config", calibrate.config, "configuration file (YAML)")->required()->type_name("CONFIG");
+    v->add_option("-o,--output", calibrate.output, "file to write")->required()->type_name("FILE.qstat");
+    v->add_option("--shard", calibrate.shard, "the i-th of n parts of the samples alone")->type_name("I/N");
+    v->add_option("--statistics", calibrate.statistics, "merged file of the round before, where a stage changes the network between two passes")->type_name("FILE.qstat");
+    v->add_option("--target", calibrate.target, "in place of target.device; several with commas between")->type_name("T");
+    v->add_option("--preset", calibrate.preset, "in place of target.preset")->type_name("P");
+    v->add_option("--set", calibrate.set, "key.path=value, over what the file says (may be repeated)")->type_name("KEY=VALUE");
+    common_options(*v, calibrate);
+    v->callback([&] { chosen = [&] { return calibrate_verb(calibrate); }; });
+  }
+  MergeArguments merge;
+  {
+    auto* v = app.add_subcommand("merge", "files of `quern calibrate` put together");
+    v->add_option("files", merge.files, "the files, in any order")->required()->type_name("FILE.qstat");
+    v->add_option("-o,--output", merge.output, "file to write")->required()->type_name("FILE.qstat");
+    common_options(*v, merge, false);
+    v->callback([&] { chosen = [&] { return merge_verb(merge); }; });
   }
   EvaluateArguments evaluate;
   {

@@ -1,5 +1,6 @@
 #include "cli/verbs.hpp"
 #include "core/base/parallel.hpp"
+#include "core/pipeline/calibrate.hpp"
 #include "core/report/report.hpp"
 
 namespace quern::cli {
@@ -31,12 +32,14 @@ int quantize_verb(const QuantizeArguments& a) {
   std::vector<Config> configs = load_configs(a.config, {.target = a.target, .preset = a.preset, .output = a.output, .threads = a.threads, .set = a.set});
   const Config& first = configs.front();
   PluginRegistry registry(a.plugin_options());
+  std::optional<StatisticsJob> statistics;
+  if (!a.statistics.empty()) statistics.emplace(read_statistics(a.statistics), a.statistics);
   if (a.dry_run) return print_plans(a, configs, registry);
   // Taken before any work, so that a place that can't be written is found at once; gone without a trace on any failure.
   OutputFolders folders;
   for (const Config& config : configs) folders.list.push_back(std::make_unique<OutputFolder>(config.output));
   Progress progress(ProgressStyle::automatic);
-  const auto results = quantize(configs, registry, {.threads = first.thread_count(), .progress = &progress, .evaluate = !a.skip_evaluation});
+  const auto results = quantize(configs, registry, {.threads = first.thread_count(), .progress = &progress, .evaluate = !a.skip_evaluation, .statistics = statistics ? &*statistics : nullptr});
   throw_if_cancelled();
   for (size_t i = 0; i < configs.size(); ++i) write_output(configs[i], results[i], *folders.list[i]);
   if (configs.size() > 1) {

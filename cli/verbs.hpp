@@ -20,10 +20,15 @@ struct Common {
 };
 
 struct QuantizeArguments : Common {
-  std::string config, output, target, preset;
+  std::string config, output, target, preset, statistics;
   std::vector<std::string> set;
   bool dry_run = false, skip_evaluation = false;
 };
+struct CalibrateArguments : Common {
+  std::string config, output, target, preset, shard, statistics;
+  std::vector<std::string> set;
+};
+struct MergeArguments : Common { std::vector<std::string> files; std::string output; };
 struct EvaluateArguments : Common { std::string config, model, as; };
 struct VerifyArguments : Common { std::string folder; int64_t samples = 0; double min_coverage = 0.95; };
 struct RunArguments : Common {
@@ -48,6 +53,8 @@ struct NewArguments { std::string kind, name, folder; };
 struct ImportHardwareArguments { std::string file, output; };
 
 int quantize_verb(const QuantizeArguments& arguments);
+int calibrate_verb(const CalibrateArguments& arguments);
+int merge_verb(const MergeArguments& arguments);
 int evaluate_verb(const EvaluateArguments& arguments);
 int verify_verb(const VerifyArguments& arguments);
 int run_verb(const RunArguments& arguments);

@@ -1,5 +1,9 @@
 #include "core/graph/equal.hpp"
 
+#include <type_traits>
+
+#include "core/base/digest.hpp"
+
 namespace quern {
 namespace {
 
@@ -42,7 +46,63 @@ bool same_node(const Graph& a, const Node& x, const Graph& b, const Node& y) {
   return same_values(a, x.inputs, b, y.inputs) && same_values(a, x.outputs, b, y.outputs);
 }
 
+// Every piece with its size before it, so that no two networks read alike.
+struct Digest {
+  Sha256 sha;
+  template <class T> void number(T v) { sha.add(std::as_bytes(std::span(&v, 1))); }
+  void text(std::string_view s) { number<uint64_t>(s.size()); sha.add(s); }
+  void tensor(const Tensor& t) {
+    number(static_cast<uint32_t>(t.type()));
+    list(t.dims());
+    sha.add(std::span(static_cast<const std::byte*>(t.data()), t.bytes()));
+  }
+  template <class T> void list(const std::vector<T>& v) {
+    number<uint64_t>(v.size());
+    for (const T& e : v) {
+      if constexpr (std::is_same_v<T, std::string>) text(e);
+      else number(e);
+    }
+  }
+  void attribute(const Attribute& a) {
+    number<uint64_t>(a.index());
+    std::visit([&](const auto& x) {
+      using T = std::decay_t<decltype(x)>;
+      if constexpr (std::is_same_v<T, Tensor>) tensor(x);
+      else if constexpr (std::is_same_v<T, std::string>) text(x);
+      else if constexpr (std::is_same_v<T, std::shared_ptr<const Graph>>) text(x ? network_digest(*x) : "");
+      else if constexpr (std::is_arithmetic_v<T>) number(x);
+      else list(x);
+    }, a);
+  }
+  void values(const Graph& g, const std::vector<ValueId>& ids) {
+    number<uint64_t>(ids.size());
+    for (ValueId id : ids) {
+      number<uint8_t>(id != no_value);
+      if (id == no_value) continue;
+      const Value& v = g.value(id);
+      text(v.name);
+      number<uint8_t>(v.is_constant());
+      if (v.is_constant()) tensor(*v.constant);
+    }
+  }
+};
+
 }  // namespace
+
+std::string network_digest(const Graph& graph) {
+  Digest d;
+  d.values(graph, graph.inputs());
+  d.values(graph, graph.outputs());
+  for (NodeId id : graph.order()) {
+    const Node& n = graph.node(id);
+    for (const std::string* s : {&n.name, &n.domain, &n.op}) d.text(*s);
+    d.number(n.since_version);
+    for (const auto& [key, value] : n.attributes) { d.text(key); d.attribute(value); }
+    d.values(graph, n.inputs);
+    d.values(graph, n.outputs);
+  }
+  return d.sha.hex();
+}
 
 bool same_network(const Graph& a, const Graph& b) {
   const auto order_a = a.order(), order_b = b.order();

@@ -23,10 +23,13 @@
 
 namespace quern {
 
+class StatisticsJob;  // calibrate.hpp
+
 struct RunOptions {
   int threads = 1;
   Progress* progress = nullptr;  // null: silent
   bool evaluate = true;          // metric and SQNR at the end of quantize()
+  StatisticsJob* statistics = nullptr;  // of quantize(): statistics of a file, or into one
 };
 
 // "rewritten float = unrewritten float on real data": per output.

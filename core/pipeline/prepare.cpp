@@ -174,7 +174,7 @@ void can_run(const Config& config, Graph graph) {
 
 }  // namespace
 
-ImportedNetwork import_network(const Config& config, const std::function<void(const Graph&)>& imported) {
+ImportedNetwork import_network(const Config& config, const std::function<void(const Graph&, const std::string& digest)>& imported) {
   ImportedNetwork n;
   std::error_code ignored;
   if (!fs::exists(config.model, ignored))
@@ -189,7 +189,7 @@ ImportedNetwork import_network(const Config& config, const std::function<void(co
   }
   if (imported) {
     can_run(config, runnable(n.graph));  // unknown operators are named all at once, before anything is run
-    imported(n.graph);
+    imported(n.graph, n.digest);
   }
   n.passes = canonicalize(n.graph, evaluate_constant_node);
   return n;

@@ -10,8 +10,8 @@ struct ImportedNetwork {
   std::string digest;
   std::vector<PassReport> passes;
 };
-// `imported`: looks at the graph as it is in the file; no copy of it is kept.
-ImportedNetwork import_network(const Config& config, const std::function<void(const Graph&)>& imported = {});
+// `imported`: looks at the graph as it is in the file, and its digest; no copy of it is kept.
+ImportedNetwork import_network(const Config& config, const std::function<void(const Graph&, const std::string& digest)>& imported = {});
 // For the target of a completed configuration: unrolled, biases added, placed.
 PreparedNetwork prepare(ImportedNetwork network, const Config& config, const Rules& rules, PluginRegistry& registry);
 

@@ -10,6 +10,7 @@
 #include "core/base/log.hpp"
 #include "core/base/parallel.hpp"
 #include "core/graph/equal.hpp"
+#include "core/pipeline/calibrate.hpp"
 #include "core/pipeline/evaluate.hpp"
 #include "core/pipeline/graph_view.hpp"
 #include "core/pipeline/pipeline.hpp"
@@ -39,30 +40,36 @@ void split_stages(const Config& config, PluginRegistry& registry, std::vector<Pl
   }
 }
 
-// One pass of float runs over the calibration data.
-void collect(const Graph& graph, const Dataset& data, StatisticsSet& statistics, int threads, Progress& progress, const std::string& name) {
+// One pass of float runs over the calibration data, or of what a file has of it.
+void collect(const Graph& graph, const Dataset& data, StatisticsSet& statistics, int threads, Progress& progress, const std::string& name, StatisticsJob* job) {
   const auto values = statistics.values();
   if (values.empty()) return;
-  auto stage = progress.stage(name, data.size());
+  if (job && job->fill(graph, statistics, name)) return job->add(graph, statistics, name);
+  const auto [begin, end] = job ? job->range(data.size()) : std::pair<int64_t, int64_t>{0, data.size()};
+  const int64_t first = begin, samples = end - begin;
+  auto stage = progress.stage(name, samples);
   Engine engine(graph, {.providers = {onednn_provider(), own_float_provider()}, .taps = std::set<std::string>(values.begin(), values.end())});
   const std::set<std::string> wanted(values.begin(), values.end());
-  threads = static_cast<int>(std::min<int64_t>(threads, std::max<int64_t>(1, data.size())));
+  threads = static_cast<int>(std::min<int64_t>(threads, std::max<int64_t>(1, samples)));
   std::vector<StatisticsSet> sets;
   for (int w = 0; w < threads; ++w) sets.push_back(statistics.empty_copy());
   run_samples(
-      engine, data.size(), threads, [&](int64_t i) { return to_named(data.item(i)); },
+      engine, samples, threads, [&](int64_t i) { return to_named(data.item(first + i)); },
       [&](int64_t i, int worker, const std::string& value, const TensorView& view) {
-        if (wanted.count(value)) sets[static_cast<size_t>(worker)].observe(value, i, view);
+        if (wanted.count(value)) sets[static_cast<size_t>(worker)].observe(value, first + i, view);
       },
       [&](int64_t, NamedTensors) { stage.advance(); });
   for (const auto& s : sets) statistics.merge(s);
+  if (!job) return;
+  job->add(graph, statistics, name);
+  job->partial = job->partial || samples < data.size();
 }
 
 // The range of values that a QDQ profile quantizes though the target doesn't. From statistics that stages asked for anyway (per
 // channel behind a convolution, before its Relu); what there is none of gets a pass of its own, so that a file more never
 // changes how the others are made.
 std::map<ValueId, Range> export_ranges(const Graph& graph, const Placement& placement, const Config& config, const Dataset& data,
-                                       const StatisticsSet& kept, int threads, Progress& progress) {
+                                       const StatisticsSet& kept, int threads, Progress& progress, StatisticsJob* job) {
   std::map<ValueId, Range> out;
   std::vector<ValueId> missing;
   for (QdqProfile profile : config.qdq) {
@@ -81,7 +88,7 @@ std::map<ValueId, Range> export_ranges(const Graph& graph, const Placement& plac
   StatisticsSet own;
   const auto request = [&](ValueId v) { return StatisticRequest{graph.value(v).name, StatisticKind::min_max, -1, 0}; };
   for (ValueId v : missing) own.request(request(v));
-  collect(graph, data, own, threads, progress, "ranges for the QDQ file");
+  collect(graph, data, own, threads, progress, "ranges for the QDQ file", job);
   for (ValueId v : missing) {
     const StatisticResult seen = own.result(request(v));
     out[v] = {seen.low.at(0), seen.high.at(0)};
@@ -247,8 +254,9 @@ void open_view(TargetRun& run, const Dataset& data, int threads) {
   run.view = std::make_unique<GraphView>(run.p.graph, run.p.placement, data, threads);
 }
 
-// Stages that change weights: each sees statistics of the graph as the one before it left it.
-void run_stages_before(const Runs& all, const Dataset& data, int threads, Progress& progress) {
+// Stages that change weights: each sees statistics of the graph as the one before it left it. False where they are of a shard of the
+// data only: what the stages would do is not known then.
+bool run_stages_before(const Runs& all, const Dataset& data, int threads, Progress& progress, StatisticsJob* job) {
   size_t most = 0;
   for (const TargetRun* run : all) most = std::max(most, run->before.size());
   for (size_t k = 0; k < most; ++k) {
@@ -262,7 +270,11 @@ void run_stages_before(const Runs& all, const Dataset& data, int threads, Progre
         run->view->plan(run->before[k].handle, run->before[k].entry->parameters, *statistics);
         run->statistics = statistics;
       }
-      collect(group.front()->p.graph, data, *statistics, threads, progress, "statistics for " + group.front()->before[k].entry->name);
+      collect(group.front()->p.graph, data, *statistics, threads, progress, "statistics for " + group.front()->before[k].entry->name, job);
+    }
+    if (job && job->partial) {
+      job->stopped = true;
+      return false;
     }
     for (TargetRun* run : runs) {
       const PlacedStage& stage = run->before[k];
@@ -272,9 +284,10 @@ void run_stages_before(const Runs& all, const Dataset& data, int threads, Progre
       run->statistics.reset();
     }
   }
+  return true;
 }
 
-void collect_for_ranges(const Runs& all, const Dataset& data, int threads, Progress& progress, PluginRegistry& registry) {
+void collect_for_ranges(const Runs& all, const Dataset& data, int threads, Progress& progress, PluginRegistry& registry, StatisticsJob* job) {
   for (const Runs& group : by_network(all)) {
     auto statistics = std::make_shared<StatisticsSet>();
     for (TargetRun* run : group) {
@@ -284,7 +297,7 @@ void collect_for_ranges(const Runs& all, const Dataset& data, int threads, Progr
       run->ranges->request(*statistics);
       for (const auto& stage : run->after) run->view->plan(stage.handle, stage.entry->parameters, *statistics);
     }
-    collect(group.front()->p.graph, data, *statistics, threads, progress, "statistics");
+    collect(group.front()->p.graph, data, *statistics, threads, progress, "statistics", job);
   }
 }
 
@@ -305,6 +318,7 @@ void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& o
   Config& config = run.config;
   PreparedNetwork& p = run.p;
   RunResult& r = run.r;
+  const auto ranges_of_added = export_ranges(p.graph, p.placement, config, data, *run.statistics, threads, progress, options.statistics);
   {
     auto stage = progress.stage(run.step("ranges", alone));
     run.ranges->compute(*run.statistics, threads);
@@ -315,7 +329,6 @@ void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& o
     run.view->run(stage.handle, stage.entry->parameters, *run.statistics, r.stage_lines, [&] { work.advance(); });
     throw_if_cancelled();
   }
-  const auto ranges_of_added = export_ranges(p.graph, p.placement, config, data, *run.statistics, threads, progress);
   const std::vector<FittedWeight> fitted = run.ranges->fitted();
   run.view.reset();
   run.ranges.reset();
@@ -370,6 +383,7 @@ std::vector<RunResult> quantize(std::vector<Config>& configs, PluginRegistry& re
   Progress silent;
   Progress& progress = options.progress ? *options.progress : silent;
   const int threads = std::max(1, options.threads);
+  StatisticsJob* job = options.statistics;
   set_plugin_threads(threads);
   set_plugin_seed(static_cast<uint64_t>(configs.at(0).seed));
   const auto start = std::chrono::steady_clock::now();
@@ -389,10 +403,14 @@ std::vector<RunResult> quantize(std::vector<Config>& configs, PluginRegistry& re
   std::unique_ptr<Dataset> data;
   std::vector<std::string> warnings;
   std::vector<NamedTensors> file_outputs;  // what the network of the file gives, to hold the rewritten one against
-  ImportedNetwork network = import_network(first, [&](const Graph& graph) {
+  ImportedNetwork network = import_network(first, [&](const Graph& graph, const std::string& digest) {
     for (TargetRun* run : runs) split_stages(run->config, registry, run->before, run->after);
     step.emplace(&progress, "check data", 0);
-    data = open_calibration(first, graph, threads, warnings, registry);
+    if (job && job->has_file() && !job->recording) {
+      data = job->open(first, digest, warnings);
+    } else {
+      data = open_calibration(first, graph, threads, warnings, registry);
+    }
     if (options.evaluate) open_evaluation(first, input_specs(graph), registry);  // a slip there must not show after the work
     step.emplace(&progress, "float reference", 0);
     file_outputs = float_outputs(graph, *data, rewrite_check_samples, threads);
@@ -405,7 +423,7 @@ std::vector<RunResult> quantize(std::vector<Config>& configs, PluginRegistry& re
   for (TargetRun* run : runs) {
     run->r.warnings = warnings;
     run->r.calibration_samples = data->size();
-    run->config.effective["data"].at("calibration").as_object()["samples"] = data->size();
+    if (run->config.calibration) run->config.effective["data"].at("calibration").as_object()["samples"] = data->size();
     run->r.rewrite_samples = static_cast<int64_t>(file_outputs.size());
   }
   for (const Runs& group : by_network(runs)) {
@@ -417,8 +435,13 @@ std::vector<RunResult> quantize(std::vector<Config>& configs, PluginRegistry& re
   for (TargetRun* run : runs)
     if (options.evaluate) run->float_graph = run->p.graph;
 
-  run_stages_before(runs, *data, threads, progress);
-  collect_for_ranges(runs, *data, threads, progress, registry);
+  if (job) job->describe(configs, runs.front()->p.model_digest, *data, warnings);
+  if (!run_stages_before(runs, *data, threads, progress, job)) return {};
+  collect_for_ranges(runs, *data, threads, progress, registry, job);
+  if (job && job->recording) {
+    for (TargetRun* run : runs) export_ranges(run->p.graph, run->p.placement, run->config, *data, *run->statistics, threads, progress, job);
+    return {};
+  }
   for (TargetRun* run : runs) finish(*run, alone, *data, options, registry, threads, progress);
 
   json::object stages;

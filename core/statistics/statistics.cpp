@@ -98,6 +98,7 @@ struct StatisticsSet::Entry {
 
 StatisticsSet::StatisticsSet() = default;
 StatisticsSet::~StatisticsSet() = default;
+StatisticsSet::StatisticsSet(const StatisticsSet& other) : StatisticsSet(other.part(other)) {}
 StatisticsSet::StatisticsSet(StatisticsSet&&) noexcept = default;
 StatisticsSet& StatisticsSet::operator=(StatisticsSet&&) noexcept = default;
 
@@ -140,6 +141,20 @@ StatisticsSet StatisticsSet::empty_copy() const {
   StatisticsSet set;
   set.provenance = provenance;
   for (const auto& r : requests()) set.request(r);
+  return set;
+}
+
+StatisticsSet StatisticsSet::part(const StatisticsSet& wanted) const {
+  StatisticsSet set = wanted.empty_copy();
+  for (auto& [value, mine] : set.by_value_) {
+    const auto theirs = by_value_.find(value);
+    for (auto& [key, s] : mine->by_key) {
+      if (theirs == by_value_.end() || !theirs->second->by_key.count(key))
+        throw Error(ErrorCode::internal, fmt::format("{} of tensor '{}' was not collected", key, value));
+      s->merge(*theirs->second->by_key.at(key));
+    }
+    mine->samples.merge(theirs->second->samples);
+  }
   return set;
 }
 

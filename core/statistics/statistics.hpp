@@ -73,6 +73,8 @@ class StatisticsSet {
  public:
   StatisticsSet();
   ~StatisticsSet();
+  StatisticsSet(const StatisticsSet& other);
+  StatisticsSet& operator=(const StatisticsSet& other) { return *this = StatisticsSet(other); }
   StatisticsSet(StatisticsSet&&) noexcept;
   StatisticsSet& operator=(StatisticsSet&&) noexcept;
 
@@ -81,6 +83,8 @@ class StatisticsSet {
   std::vector<StatisticRequest> requests() const;
   std::vector<std::string> values() const;        // tensors to tap, sorted
   StatisticsSet empty_copy() const;               // the same requests and provenance, nothing observed
+  // What `wanted` asks for, with what was observed. Error(internal) for what was not requested here.
+  StatisticsSet part(const StatisticsSet& wanted) const;
   int64_t samples(const std::string& value) const;  // observed so far
   // f32 view of any strides; axis 0 is the sample's batch and is folded into the sample. Error(data) on NaN or infinity,
   // naming tensor and sample; on a sample seen before. A value without requests is ignored, and so is a view without elements.
