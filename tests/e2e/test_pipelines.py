@@ -37,7 +37,9 @@ class Pipelines(common.Case):
 
     def prove(self, pipeline, word, network=None, loss=0.02):
         metric = self.run_pipeline(pipeline)
-        self.assertAlmostEqual(metric["float"], self.own_figure(network or pipeline, word), delta=6e-5)
+        # Against the float network itself where there are no labels: the script compares with outputs of another machine's float kernels.
+        figure = self.own_figure(network or pipeline, word) if word else 1
+        self.assertAlmostEqual(metric["float"], figure, delta=6e-5)
         self.assertGreaterEqual(metric["quantized"], metric["float"] - loss)
 
     def test_every_network_has_one(self):
@@ -55,10 +57,10 @@ class Pipelines(common.Case):
         self.prove("mnv2_signs_stretched", "top1", "mnv2_signs")
 
     def test_vww_mobilenetv1(self):
-        self.prove("vww_mobilenetv1", "agreement")
+        self.prove("vww_mobilenetv1", None)
 
     def test_fastestdet_coco(self):
-        self.prove("fastestdet_coco", "cell_f1_vs_float", loss=0.2)
+        self.prove("fastestdet_coco", None, loss=0.2)
 
     def test_unet_nuclei(self):
         self.prove("unet_nuclei", "dice")
