@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <mutex>
+#include <vector>
 
 #include "plugins/common/select.hpp"
 
@@ -12,13 +15,36 @@ constexpr double largest_factor = 16383;  // so that the sum of two operands sta
 
 double half_up(double v) { return std::floor(v + 0.5); }
 
+// Fits of the last functions asked for: a search asks for the same one with every change of a bias, an unrolled cell with every step.
+class Fits {
+ public:
+  std::vector<int32_t> flat(const Target& t) {
+    std::vector<double> numbers = t.identity;
+    numbers.insert(numbers.end(), {t.x_scale, t.y_scale, t.low, t.high});
+    std::string key(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(double));  // bytes have an order whatever they mean
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto known = fits_.find(key); known != fits_.end()) return known->second;
+    }
+    std::vector<int32_t> flat;
+    for (const Segment& s : fit_segments(t, most_segments).rows) flat.insert(flat.end(), {s.x_base, s.slope, s.y_base});
+    const std::lock_guard lock(mutex_);
+    if (fits_.size() >= most_kept) fits_.clear();
+    fits_.emplace(std::move(key), flat);
+    return flat;
+  }
+
+ private:
+  static constexpr size_t most_kept = 64;
+  std::mutex mutex_;
+  std::map<std::string, std::vector<int32_t>> fits_;
+};
+
 void emit_segments(const OpView& op, double x_scale, quern_sdk::TableSink& tables) {
-  const Fit fit = fit_segments(target_of(op, x_scale), most_segments);
-  if (fit.rows.empty())
-    throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": the function has more corners than segments");
-  std::vector<int32_t> flat;
-  for (const Segment& s : fit.rows) flat.insert(flat.end(), {s.x_base, s.slope, s.y_base});
-  tables.emit("segments", flat, {static_cast<int64_t>(fit.rows.size()), 3});
+  static Fits fits;
+  const std::vector<int32_t> flat = fits.flat(target_of(op, x_scale));
+  if (flat.empty()) throw Failure(QUERN_UNIMPLEMENTED, std::string(op.name()) + ": the function has more corners than segments");
+  tables.emit("segments", flat, {static_cast<int64_t>(flat.size() / 3), 3});
 }
 
 void derive_affine(const OpView& op, quern_sdk::TableSink& tables) {

@@ -55,7 +55,22 @@ class Fitter {
     tolerance = std::max(smallest_tolerance, tolerance * share * share);
     while (!cover(tolerance)) tolerance *= 1.125;
     emit();
-    return {rows_, measured()};
+    return {rows_};
+  }
+
+  double measured(const std::vector<Segment>& rows) const {
+    const Segments s(rows);
+    double worst = 0;
+    const auto look = [&](double x) {
+      if (x < lowest || x > highest) return;
+      const double y = std::min(t_.high, std::max(t_.low, static_cast<double>(s(static_cast<int32_t>(x)))));
+      worst = std::max(worst, std::fabs(y - code(std::floor(x))));
+    };
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const double from = rows[i].x_base & ~3, to = i + 1 < rows.size() ? rows[i + 1].x_base & ~3 : highest;
+      for (int k = 0; k <= 32; ++k) look(std::floor(from + (to - 1 - from) * k / 32));
+    }
+    return worst;
   }
 
  private:
@@ -87,8 +102,8 @@ class Fitter {
     if (end_ < begin_) end_ = begin_;
   }
 
-  // The best line over [from, to], and how far the function is from it.
-  double deviation(double from, double to, Piece& piece) const {
+  // The best line over [from, to], and how far the function is from it; more than `enough` is not looked into.
+  double deviation(double from, double to, double enough, Piece& piece) const {
     constexpr int places = 12;
     const double y0 = code(from), y1 = code(to);
     piece.x = from;
@@ -99,6 +114,7 @@ class Fitter {
       const double d = (i == places ? y1 : code(x)) - (y0 + piece.line.step * (x - from));
       low = std::min(low, d);
       high = std::max(high, d);
+      if ((high - low) / 2 > enough) break;
     }
     piece.at = y0 + (low + high) / 2;
     return (high - low) / 2;
@@ -114,10 +130,11 @@ class Fitter {
         // Doubled or halved from the last length until the end is known to lie between `good` and `bad`.
         Piece piece{}, trial{};
         double good = 0, bad = std::numeric_limits<double>::infinity();
-        const auto fits = [&](double n) { return deviation(from, std::min(from + n, stop), trial) <= tolerance; };
+        const auto fits = [&](double n, double enough) { return deviation(from, std::min(from + n, stop), enough, trial) <= tolerance; };
         while (good == 0) {
-          if (length <= 4 || fits(length)) {
-            if (length <= 4) fits(length);
+          // The shortest is taken whatever it costs.
+          const bool shortest = length <= 4;
+          if (fits(length, shortest ? std::numeric_limits<double>::infinity() : tolerance) || shortest) {
             good = length;
             piece = trial;
           } else {
@@ -126,12 +143,12 @@ class Fitter {
           }
         }
         while (from + good < stop && bad == std::numeric_limits<double>::infinity()) {
-          if (fits(2 * good)) { good *= 2; piece = trial; }
+          if (fits(2 * good, tolerance)) { good *= 2; piece = trial; }
           else bad = 2 * good;
         }
         for (int i = 0; i < 8 && from + good < stop && bad - good > 4; ++i) {
           const double middle = good + (bad - good) / 2;
-          if (fits(middle)) { good = middle; piece = trial; }
+          if (fits(middle, tolerance)) { good = middle; piece = trial; }
           else bad = middle;
         }
         pieces_.push_back(piece);
@@ -171,21 +188,6 @@ class Fitter {
     rows_.push_back({static_cast<int32_t>(base) | line.code, line.slope, y});
   }
 
-  double measured() const {
-    const Segments s(rows_);
-    double worst = 0;
-    const auto look = [&](double x) {
-      if (x < lowest || x > highest) return;
-      const double y = std::min(t_.high, std::max(t_.low, static_cast<double>(s(static_cast<int32_t>(x)))));
-      worst = std::max(worst, std::fabs(y - code(std::floor(x))));
-    };
-    for (size_t i = 0; i < rows_.size(); ++i) {
-      const double from = rows_[i].x_base & ~3, to = i + 1 < rows_.size() ? rows_[i + 1].x_base & ~3 : highest;
-      for (int k = 0; k <= 32; ++k) look(std::floor(from + (to - 1 - from) * k / 32));
-    }
-    return worst;
-  }
-
   const Target& t_;
   size_t most_;
   double begin_ = 0, end_ = 0;
@@ -197,5 +199,6 @@ class Fitter {
 }  // namespace
 
 Fit fit_segments(const Target& target, int most) { return Fitter(target, static_cast<size_t>(most)).run(); }
+double fit_error(const Target& target, const Fit& fit) { return Fitter(target, fit.rows.size() + 2).measured(fit.rows); }
 
 }  // namespace quern_gna

@@ -3,7 +3,7 @@
 //   Target t;                       // y = f(x * x_scale) / y_scale, x an integer of 32 bits, y a code of low..high
 //   Fit fit = fit_segments(t, 128);
 //   fit.rows                        // for the table
-//   fit.error                       // largest |segments(x) - f| in codes at the places looked at, rounding included
+//   fit_error(t, fit)               // largest |segments(x) - f| in codes at 33 places of each, rounding included
 //
 // Segments are as long as a tolerance allows, from left to right; the tolerance is about the smallest that the number of segments allows. Each has the line through the ends of its piece, moved to the middle of the largest deviations; its slope is rounded to what
 // 16 bits and a shift can say before the deviation is judged, so that coarse slopes give short segments. Half a code is added, because
@@ -21,13 +21,14 @@ struct Target {
   double low = -32768, high = 32767;
   double turn = 0;                  // where a function that falls and rises has its lowest point
   std::vector<double> kinks;        // real x where the slope jumps
+  std::vector<double> identity{};   // numbers that say which f this is, for whoever keeps fits; empty: none do
 };
 
 struct Fit {
   std::vector<Segment> rows;        // 2 at least
-  double error = 0;
 };
 
 Fit fit_segments(const Target& target, int most);
+double fit_error(const Target& target, const Fit& fit);
 
 }  // namespace quern_gna

@@ -92,10 +92,13 @@ Target target_of(const OpView& op, double x_scale) {
     t.f = *f;
     t.turn = f->turn();
     t.kinks = kinks_of(*f);
+    t.identity = {static_cast<double>(f->kind), f->a, f->b};
     return t;
   }
   t.f = [](double x) { return x; };
+  t.identity = {-1};
   if (clamp.present) {
+    t.identity = {-2, clamp.low, clamp.high};
     t.f = [clamp](double x) { return std::min(std::max(x, clamp.low), clamp.high); };
     t.kinks = {clamp.low, clamp.high};
   }

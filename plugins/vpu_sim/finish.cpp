@@ -4,7 +4,14 @@
 
 namespace quern_vpu {
 
-Finish::Finish(const OpView& op, int64_t channels) : floats_(writes_floats(op)), copies_(!floats_ && !op.find_table("multiplier")) {
+namespace {
+
+// Contracts that leave codes as they are where no number was derived; with the others a missing one is an error.
+bool may_copy(const OpView& op) { return op.contract() == "max" || op.contract() == "move" || op.contract() == "concat"; }
+
+}  // namespace
+
+Finish::Finish(const OpView& op, int64_t channels) : floats_(writes_floats(op)), copies_(!floats_ && may_copy(op) && !op.find_table("multiplier")) {
   if (copies_) return;
   const auto wrong = [&](const char* table) -> void { throw Failure(QUERN_INVALID_ARGUMENT, std::string(op.name()) + ": table " + table + " has a wrong size"); };
   const size_t given = floats_ ? op.table<float>("scale").size() : op.table<uint16_t>("multiplier").size();
