@@ -167,6 +167,8 @@ void read_quantize(Config& c) {
   const json::object& weights = p.at("weights").get_object();
   c.activation_range = range_spec(activations, child(stage.pointer, "activations"), default_activation_estimator);
   c.weight_range = range_spec(weights, child(stage.pointer, "weights"), default_weight_estimator);
+  const std::string_view fix = weights.at("saturation_fix").get_string();
+  c.saturation_fix = fix == "all" ? SaturationFix::all : fix == "first_layer" ? SaturationFix::first_layer : SaturationFix::no;
   auto& o = c.placement;
   o.narrowing.preset = c.preset;
   if (auto e = narrowing_entry(activations); says_something(e)) o.narrowing.activations.push_back(e);
@@ -477,8 +479,15 @@ Rules complete_config(Config& c, PluginRegistry& registry) {
   for (StageEntry& stage : c.stages) {
     if (stage.name == "quantize") {
       stage.parameters.erase("preset");  // it has become target.preset
-      stage.parameters["activations"].get_object()["range"] = range_json(c.activation_range);
-      stage.parameters["weights"].get_object()["range"] = range_json(c.weight_range);
+      // First of its keys, wherever the file has it: the digest goes by order.
+      const auto lead = [](json::object& block, json::value range) {
+        json::object out{{"range", std::move(range)}};
+        for (const auto& [key, value] : block)
+          if (key != "range") out[key] = value;
+        block = std::move(out);
+      };
+      lead(stage.parameters["activations"].get_object(), range_json(c.activation_range));
+      lead(stage.parameters["weights"].get_object(), range_json(c.weight_range));
     }
     pipeline.push_back(json::object{{stage.name, stage.parameters}});
   }

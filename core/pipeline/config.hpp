@@ -15,6 +15,7 @@
 #include "core/base/files.hpp"
 #include "core/base/json.hpp"
 #include "core/integer/integer.hpp"
+#include "core/pipeline/fit_accumulators.hpp"
 #include "core/pipeline/yaml.hpp"
 #include "core/placement/placement.hpp"
 #include "core/plugin/plugin.hpp"
@@ -63,6 +64,7 @@ struct Config {
 
   // Of the `quantize` stage.
   RangeSpec activation_range, weight_range;
+  SaturationFix saturation_fix = SaturationFix::no;
   PlacementOptions placement;
 
   size_t quantize_index() const;  // in stages

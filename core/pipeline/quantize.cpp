@@ -350,8 +350,8 @@ void finish(TargetRun& run, bool alone, const Dataset& data, const RunOptions& o
     auto stage = progress.stage(run.step("integers", alone));
     r.integer = lower(p.graph, p.placement, p.rules, *p.target);
     for (const FittedWeight& w : fitted)
-      r.integer.notes.push_back({w.node, fmt::format("weight scale raised {:.3g} times{}, so that no sum can leave the accumulator (it could have been {:.3g} times as large)",
-                                                     w.factor, w.units > 1 ? fmt::format(" for {} units", w.units) : "", w.worst)});
+      r.integer.notes.push_back({w.node, fmt::format("weight scale raised {:.3g} times{}, so that {} (it could have been {:.3g} times as large)",
+                                                     w.factor, w.units > 1 ? fmt::format(" for {} units", w.units) : "", w.so_that, w.worst)});
   }
   r.integer.provenance = json::object{{"tool", "quern"},
                                       {"version", version()},

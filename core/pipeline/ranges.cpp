@@ -148,7 +148,7 @@ RangeFinder::RangeFinder(const Graph& graph, Placement& placement, const Rules& 
     : graph_(graph), placement_(placement), rules_(rules),
       activation_(registry.estimator(config.activation_range.estimator)), weight_(registry.estimator(config.weight_range.estimator)),
       activation_parameters_(to_text(config.activation_range.parameters, false)),
-      weight_parameters_(to_text(config.weight_range.parameters, false)) {
+      weight_parameters_(to_text(config.weight_range.parameters, false)), saturation_fix_(config.saturation_fix) {
   std::map<int, size_t> tie_group;
   for (const Quantizer& q : placement_.quantizers) {
     if (q.kind == QuantizerKind::bias) continue;
@@ -294,6 +294,7 @@ void RangeFinder::compute_group(const Group& group, const StatisticsSet& set) {
 void RangeFinder::compute(const StatisticsSet& set, int threads) {
   parallel_for(static_cast<int64_t>(groups_.size()), threads, [&](int64_t i, int) { compute_group(groups_[static_cast<size_t>(i)], set); });
   fitted_ = fit_accumulators(graph_, placement_, rules_);
+  for (FittedWeight& w : fit_pairs(graph_, placement_, rules_, saturation_fix_)) fitted_.push_back(std::move(w));
 }
 
 }  // namespace quern

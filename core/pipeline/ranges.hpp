@@ -34,6 +34,7 @@ class RangeFinder {
   const Rules& rules_;
   EstimatorHandle activation_, weight_;
   std::string activation_parameters_, weight_parameters_;
+  SaturationFix saturation_fix_;
   std::vector<Group> groups_;
   std::vector<FittedWeight> fitted_;
 

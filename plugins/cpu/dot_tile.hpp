@@ -6,7 +6,8 @@
 // Two kinds of kernels. VNNI multiplies bytes as they lie (signed sources flipped to unsigned, the zero point taken off
 // in `offsets`), four of them a step. All others multiply numbers of 16 bits, two a step: the sum of two products of 255
 // and 128 fits 32 bits with room, where adding 8-bit products in 16 bits (vpmaddubsw) would saturate. A step takes four
-// bytes of each pixel either way.
+// bytes of each pixel either way. Where the weights of a layer are so small that no two products can leave 16 bits (pairs_fit), vpmaddubsw
+// is exact too, and takes bytes as VNNI does.
 #pragma once
 #include <cfloat>
 #include <cstdint>
@@ -78,7 +79,10 @@ const DotKernels& avx2_dot();
 const DotKernels& avx512_dot();
 const DotKernels& vnni_dot();
 const DotKernels& vnni_wide_dot();          // numbers of 16 bits (vpdpwssd)
-const DotKernels& dot_kernels(Isa isa);
+const DotKernels& sse41_byte_dot();         // exact for weights that fit in pairs
+const DotKernels& avx2_byte_dot();
+const DotKernels& avx512_byte_dot();
+const DotKernels& dot_kernels(Isa isa, bool pairs_fit = false);
 const DotKernels& wide_kernels(Isa isa);    // those that have a depthwise kernel
 
 }  // namespace quern_cpu

@@ -47,12 +47,12 @@ Isa current_isa() { return in_force < 0 ? best_isa() : static_cast<Isa>(in_force
 IsaScope::IsaScope(Isa isa) : before_(in_force) { in_force = static_cast<int>(isa); }
 IsaScope::~IsaScope() { in_force = before_; }
 
-const DotKernels& dot_kernels(Isa isa) {
+const DotKernels& dot_kernels(Isa isa, bool pairs_fit) {
   switch (isa) {
     case Isa::vnni: return vnni_dot();
-    case Isa::avx512: return avx512_dot();
-    case Isa::avx2: return avx2_dot();
-    case Isa::sse41: return sse41_dot();
+    case Isa::avx512: return pairs_fit ? avx512_byte_dot() : avx512_dot();
+    case Isa::avx2: return pairs_fit ? avx2_byte_dot() : avx2_dot();
+    case Isa::sse41: return pairs_fit ? sse41_byte_dot() : sse41_dot();
     default: return scalar_dot();
   }
 }

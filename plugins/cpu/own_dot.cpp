@@ -13,6 +13,36 @@ constexpr int64_t most_pixels = 2048;          // of a band
 constexpr int64_t linear_columns = 24;         // places of a row where places have no rows of their own
 constexpr int64_t band_bytes = 128 * 1024;     // of prepared input: it shares the second-level cache with the weights
 
+// The weights of one output channel: of channel c of its own group, tap t.
+struct OneChannel {
+  OneChannel(const DotSpec& s, int64_t oc) : taps(s.h.kernel * s.w.kernel) {
+    const int64_t icg = s.ic / s.groups, ocg = s.oc / s.groups, group = oc / ocg;
+    by_channel = s.columns ? s.oc : s.transposed ? ocg * taps : taps;
+    first = s.weights + (s.columns ? oc : s.transposed ? (group * icg * ocg + oc % ocg) * taps : oc * icg * taps);
+  }
+  int8_t at(int64_t c, int64_t tap) const { return first[c * by_channel + tap]; }
+  int64_t taps, by_channel;
+  const int8_t* first;
+};
+
+// Whether any two products of a channel, with codes up to 255, stay within 16 bits, whichever lie side by side.
+bool pairs_fit(const DotSpec& s) {
+  const int64_t per_channel = s.ic / s.groups * s.h.kernel * s.w.kernel;
+  for (int64_t oc = 0; oc < s.oc; ++oc) {
+    const OneChannel channel(s, oc);
+    int most[2] = {0, 0}, least[2] = {0, 0};
+    for (int64_t i = 0; i < per_channel; ++i) {
+      const int w = channel.at(i / channel.taps, i % channel.taps);
+      if (w > most[1]) most[1] = w;
+      if (most[1] > most[0]) std::swap(most[0], most[1]);
+      if (w < least[1]) least[1] = w;
+      if (least[1] < least[0]) std::swap(least[0], least[1]);
+    }
+    if (255 * (most[0] + most[1]) > INT16_MAX || 255 * (least[0] + least[1]) < INT16_MIN) return false;
+  }
+  return true;
+}
+
 // Waking another thread costs as much as some microseconds of sums: what takes less than 30 is done by one.
 bool worth_threads(double products, Isa isa) {
   static constexpr double per_us[] = {500, 15e3, 40e3, 60e3, 150e3};
@@ -22,7 +52,7 @@ bool worth_threads(double products, Isa isa) {
 }  // namespace
 
 OwnDot::OwnDot(const DotSpec& s, Isa isa)
-    : kernels_(s.groups > 1 && s.groups == s.ic ? wide_kernels(isa) : dot_kernels(isa)) {
+    : kernels_(s.groups > 1 && s.groups == s.ic ? wide_kernels(isa) : dot_kernels(isa, pairs_fit(s))) {
   set_geometry(s);
   set_phases(s);
   set_blocks(s);
@@ -185,22 +215,6 @@ void OwnDot::set_blocks(const DotSpec& s) {
       multiplier_[to] = s.multiplier[from];
     }
 }
-
-namespace {
-
-// The weights of one output channel: of channel c of its own group, tap t.
-struct OneChannel {
-  OneChannel(const DotSpec& s, int64_t oc) : taps(s.h.kernel * s.w.kernel) {
-    const int64_t icg = s.ic / s.groups, ocg = s.oc / s.groups, group = oc / ocg;
-    by_channel = s.columns ? s.oc : s.transposed ? ocg * taps : taps;
-    first = s.weights + (s.columns ? oc : s.transposed ? (group * icg * ocg + oc % ocg) * taps : oc * icg * taps);
-  }
-  int8_t at(int64_t c, int64_t tap) const { return first[c * by_channel + tap]; }
-  int64_t taps, by_channel;
-  const int8_t* first;
-};
-
-}  // namespace
 
 void OwnDot::pack(const DotSpec& s, Phase& p) const {
   const int64_t w = kernels_.width, lanes = 4 / element_, length = p.run_taps * group_in_, icg = s.ic / s.groups, ocg = s.oc / s.groups;

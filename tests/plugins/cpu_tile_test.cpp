@@ -24,6 +24,7 @@ std::vector<const DotKernels*> kernels_here() {
 struct Case {
   int64_t rows, channels, depth, runs;     // depth: products of a run
   bool residual, floats, is_signed, table, extreme;
+  bool fit = false;                        // weights as the kernels on bytes want them
 };
 
 struct Data {
@@ -39,7 +40,8 @@ std::vector<uint8_t> run_tile(const DotKernels& k, const Case& c) {
   std::vector<uint8_t> codes(static_cast<size_t>(c.rows * c.runs * c.depth));
   for (auto& v : codes) v = static_cast<uint8_t>(c.extreme ? 255 : d.pick(0, 255));
   std::vector<int8_t> w(static_cast<size_t>(c.channels * c.runs * c.depth));
-  for (auto& v : w) v = static_cast<int8_t>(c.extreme ? 127 : d.pick(-128, 127));
+  // In pairs that fit: 128 at most, of either sign.
+  for (auto& v : w) v = static_cast<int8_t>(c.fit ? (c.extreme ? 64 : d.pick(-64, 64)) : c.extreme ? 127 : d.pick(-128, 127));
   const auto zero = static_cast<int32_t>(c.extreme ? 0 : d.pick(0, 255));
 
   const int64_t element = k.bytes ? 1 : 2, run_bytes = steps * 4, row_bytes = c.runs * run_bytes;
@@ -130,6 +132,20 @@ std::vector<uint8_t> run_tile(const DotKernels& k, const Case& c) {
   }
   for (int i = 0; i < 64; ++i) EXPECT_EQ(out[static_cast<size_t>(c.rows * c.channels * size + i)], 0xee) << k.name << " wrote behind its output";
   return out;
+}
+
+TEST(CpuTile, PairsThatFitAreExactOnBytes) {
+  for (Isa isa : {Isa::sse41, Isa::avx2, Isa::avx512}) {
+    if (isa > best_isa()) continue;
+    const DotKernels& k = dot_kernels(isa, true);
+    ASSERT_TRUE(k.bytes) << k.name;
+    for (int64_t rows : {1, 3, 8, 13})
+      for (int64_t channels : {1, 5, 16, 31, 64, 70})
+        for (int variant = 0; variant < 12; ++variant) {
+          const Case c{rows, channels, (rows * 5 + channels) % 11 + 1, variant % 3 + 1, variant % 2 == 1, variant % 6 == 2, variant % 6 == 3, variant % 6 >= 4, variant >= 6, true};
+          ASSERT_EQ(run_tile(k, c), run_tile(scalar_dot(), c)) << k.name << " rows " << rows << " channels " << channels << " variant " << variant;
+        }
+  }
 }
 
 TEST(CpuTile, EveryInstructionSetGivesTheBytesOfPlainCode) {
