@@ -57,7 +57,7 @@ int run_command(int argc, char** argv) {
   QuantizeArguments quantize;
   {
     auto* v = app.add_subcommand("quantize", "quantize a network as a configuration says");
-    v->add_option("config", quantize.config, "configuration file (YAML)")->required()->type_name("CONFIG");
+    v->add_option("config", quantize.config, "configuration file (YAML; POT's JSON)")->required()->type_name("CONFIG");
     v->add_option("-o,--output", quantize.output, "folder to write")->type_name("DIR");
     v->add_option("--target", quantize.target, "in place of target.device; DEVICE:PROFILE names a profile too; several with commas between")->type_name("T");
     v->add_option("--preset", quantize.preset, "in place of target.preset")->type_name("P");
@@ -71,7 +71,7 @@ int run_command(int argc, char** argv) {
   CalibrateArguments calibrate;
   {
     auto* v = app.add_subcommand("calibrate", "take the statistics that quantizing needs, to a file");
-    v->add_option("config", calibrate.config, "configuration file (YAML)")->required()->type_name("CONFIG");
+    v->add_option("config", calibrate.config, "configuration file (YAML; POT's JSON)")->required()->type_name("CONFIG");
     v->add_option("-o,--output", calibrate.output, "file to write")->required()->type_name("FILE.qstat");
     v->add_option("--shard", calibrate.shard, "the i-th of n parts of the samples alone")->type_name("I/N");
     v->add_option("--statistics", calibrate.statistics, "merged file of the round before, where a stage changes the network between two passes")->type_name("FILE.qstat");
@@ -183,6 +183,14 @@ int run_command(int argc, char** argv) {
     v->add_option("file", import_hardware.file, "hardware file (JSON; comments and trailing commas are accepted)")->required()->type_name("POT.json");
     v->add_option("-o,--output", import_hardware.output, "file to write (default: standard output)")->type_name("RULES.json");
     v->callback([&] { chosen = [&] { return import_hardware_verb(import_hardware); }; });
+  }
+
+  ConvertConfigArguments convert_config;
+  {
+    auto* v = app.add_subcommand("convert-config", "a configuration of POT in our words; quantize takes it as it is too");
+    v->add_option("file", convert_config.file, "POT's configuration (JSON with comments and trailing commas, or YAML)")->required()->type_name("POT.json");
+    v->add_option("-o,--output", convert_config.output, "file to write, in the same folder (default: standard output)")->type_name("QUERN.yaml");
+    v->callback([&] { chosen = [&] { return convert_config_verb(convert_config); }; });
   }
 
   // A misspelt verb gets a suggestion.

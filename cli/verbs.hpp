@@ -51,6 +51,7 @@ struct ConformArguments { std::vector<std::string> rest; };
 struct SchemaArguments { std::string name; };
 struct NewArguments { std::string kind, name, folder; };
 struct ImportHardwareArguments { std::string file, output; };
+struct ConvertConfigArguments { std::string file, output; };
 
 int quantize_verb(const QuantizeArguments& arguments);
 int calibrate_verb(const CalibrateArguments& arguments);
@@ -66,6 +67,7 @@ int conform_verb(const ConformArguments& arguments);
 int schema_verb(const SchemaArguments& arguments);
 int new_verb(const NewArguments& arguments);
 int import_hardware_verb(const ImportHardwareArguments& arguments);
+int convert_config_verb(const ConvertConfigArguments& arguments);
 
 // The arrays of an npz as the model's inputs: each has to be there, and nothing else. Error(data) otherwise.
 NamedTensors read_inputs(const std::string& path, const std::vector<InputSpec>& specs);

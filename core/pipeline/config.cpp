@@ -7,6 +7,7 @@
 #include "core/base/digest.hpp"
 #include "core/base/parallel.hpp"
 #include "core/dataset/plugin_data.hpp"
+#include "core/pipeline/pot_config.hpp"
 #include "core/pipeline/pot_names.hpp"
 #include "core/pipeline/schema_walk.hpp"
 
@@ -330,7 +331,7 @@ size_t Config::quantize_index() const {
 int Config::thread_count() const { return threads > 0 ? threads : usable_cores(); }
 
 Config load_config_text(std::string_view text, const std::string& file_name, const fs::path& folder, const ConfigOverrides& overrides) {
-  return interpret(parse_yaml(text, file_name), folder, overrides);
+  return interpret(parse_configuration(text, file_name), folder, overrides);
 }
 
 Config load_config(const fs::path& path, const ConfigOverrides& overrides) {
@@ -339,7 +340,7 @@ Config load_config(const fs::path& path, const ConfigOverrides& overrides) {
     throw Error(ErrorCode::config, "is a folder; give a configuration file").at_file(path.string())
         .hint(fs::exists(path / "effective.yaml", ignored) ? "this folder has one: " + (path / "effective.yaml").string() : "");
   const std::string text = read_text(path, size_t{1} << 20);
-  return interpret(parse_yaml(text, path.string()), fs::absolute(path).parent_path(), overrides);
+  return interpret(parse_configuration(text, path.string()), fs::absolute(path).parent_path(), overrides);
 }
 
 namespace {
@@ -357,7 +358,7 @@ std::vector<std::string> listed_targets(const fs::path& path, const ConfigOverri
   }
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) return out;
-  Document document = parse_yaml(read_text(path, size_t{1} << 20), path.string());
+  Document document = parse_configuration(read_text(path, size_t{1} << 20), path.string());
   for (const auto& s : overrides.set) apply_set(document, s);
   const auto* root = document.value.if_object();
   const auto* target = root ? root->if_contains("target") : nullptr;

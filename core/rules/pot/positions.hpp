@@ -1,4 +1,4 @@
-// Where values stand in JSON text that has been parsed, comments allowed: for errors about what a value says. Private to core/rules.
+// Where values stand in JSON text that has been parsed, comments allowed: for errors about what a value says..
 #pragma once
 #include <map>
 #include <string>
