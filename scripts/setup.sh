@@ -9,6 +9,7 @@ packages=(
   libyaml-cpp-dev libvalijson-dev libcli11-dev libfmt-dev libspdlog-dev
   libonnx-dev libprotobuf-dev protobuf-compiler libdnnl-dev libeigen3-dev
   zlib1g-dev libssl-dev
+  libopencv-imgcodecs-dev libopencv-imgproc-dev libsndfile1-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   opencl-headers ocl-icd-opencl-dev
 )

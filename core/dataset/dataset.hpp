@@ -1,6 +1,7 @@
 // Data in: samples by name, labels, preprocessing, and what is checked before anything is run; metrics out.
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,7 +35,7 @@ class Dataset {
 //   reader: npz   path, inputs: {input: array name}, labels: array name
 //   reader: npy   inputs: {input: file}, labels: file           (or path: file, with a single input)
 //   reader: raw   inputs: {input: {path, dtype, shape}}          shape is of one sample; the file holds whole samples
-//   skip: N, samples: N (which of the samples: the first `skip` are passed over; all when absent or fewer), preprocess: {mean, scale} per input or for all: (x - mean) * scale in
+//   skip: N, samples: N (which of the samples: the first `skip` are passed over; all when absent or fewer), preprocess: {mean, scale, range} per input or for all: (x - mean) * scale in
 //   f32; a number, or a list with one per channel (axis 1, else the last axis)
 // Without `inputs` a single input takes the file's only array, and npz arrays are found by input name. An input or labels may
 // always be a raw file {path, dtype, shape}. A list of labels gives their rows one after the other, as one flat f32 row.
@@ -46,9 +47,20 @@ std::unique_ptr<Dataset> open_dataset(const json::object& section, const fs::pat
                                       PluginRegistry* plugins = nullptr);
 const std::vector<std::string>& own_readers();  // npz, npy, raw
 
-// NaN, infinity (sample and input named: Error(data)), empty data (Error(data)), constant samples and duplicates (warned).
-struct DataCheck { int64_t samples = 0; std::vector<std::string> warnings; };
+// What an input holds over all samples, after preprocessing. whole: whole numbers only.
+struct InputRange { std::string input; double low = 0, high = 0; bool whole = true, picture = false; };
+// NaN, infinity (sample and input named: Error(data)), empty data (Error(data)); warned of: constant samples, duplicates, pictures that
+// are nearly black or mostly over-exposed, samples whose range or shape is unlike the others', classes that no label names.
+// Advice is no warning: how many samples are usual.
+struct DataCheck {
+  int64_t samples = 0;
+  std::vector<std::string> warnings, advice;
+  std::vector<InputRange> ranges;
+};
 DataCheck check_calibration_data(const Dataset& data, int threads);
+// `section`'s preprocessing against what came out of it. `begins_with`: by input, the node that normalises it inside the network
+// ("Sub 'name'"), where there is one. Done twice, missing, or outside of the `range` that is declared.
+std::vector<std::string> check_preprocessing(const json::object& section, const DataCheck& check, const std::map<std::string, std::string>& begins_with);
 
 // A metric over the evaluation set. `update` is called in order of the samples. Where the size of an output follows from the data
 // (boxes that are kept), it may differ from the float model's: nothing agrees then (agreement and cosine count 0), or nothing can

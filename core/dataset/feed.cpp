@@ -161,7 +161,11 @@ Affine affine_of(const json::object& o) {
   for (const auto& [key, value] : o) {
     if (key == "mean") a.mean = numbers(value, "mean");
     else if (key == "scale") a.scale = numbers(value, "scale");
-    else throw Error(ErrorCode::config, fmt::format("preprocess: unknown key '{}'{}; there are mean and scale", std::string_view(key), did_you_mean(key, {"mean", "scale"})));
+    else if (key == "range") {
+      if (const auto r = numbers(value, "range"); r.size() != 2 || r[0] >= r[1]) throw Error(ErrorCode::config, "preprocess: range has to be [low, high]");
+    } else {
+      throw Error(ErrorCode::config, fmt::format("preprocess: unknown key '{}'{}; there are mean, scale and range", std::string_view(key), did_you_mean(key, {"mean", "scale", "range"})));
+    }
   }
   return a;
 }

@@ -202,7 +202,7 @@ class PluginMetric : public Metric {
 
 }  // namespace
 
-bool is_common_data_key(std::string_view key) { return key == "reader" || key == "samples" || key == "skip" || key == "preprocess"; }
+bool is_common_data_key(std::string_view key) { return key == "reader" || key == "samples" || key == "skip" || key == "preprocess" || key == "state" || key == "steps"; }
 
 json::object reader_parameters(const json::object& section) {
   json::object out;

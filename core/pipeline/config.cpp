@@ -290,25 +290,38 @@ void relocate_source(const Config& c, const fs::path& folder, json::value& sourc
   else if (text_is_path) source = path_from(c, folder, source.as_string());
 }
 
-// Parameters of a reader whose schema says {"type": "string", "format": "path"}.
-std::vector<std::string> path_parameters(const json::value& schema) {
-  std::vector<std::string> out;
+// Parameters of a reader whose schema says {"type": "string", "format": "path"}, also in mappings of parameters: "annotations/path".
+void path_parameters(const json::value& schema, const std::string& above, std::vector<std::string>& out) {
   const auto* o = schema.if_object();
   const auto* properties = o ? o->if_contains("properties") : nullptr;
-  if (!properties || !properties->is_object()) return out;
+  if (!properties || !properties->is_object()) return;
   for (const auto& [key, property] : properties->get_object()) {
     const auto* p = property.if_object();
     const auto* format = p ? p->if_contains("format") : nullptr;
-    if (format && format->is_string() && format->get_string() == "path") out.emplace_back(key);
+    if (format && format->is_string() && format->get_string() == "path") out.push_back(above + std::string(key));
+    path_parameters(property, above + std::string(key) + "/", out);
   }
+}
+std::vector<std::string> path_parameters(const json::value& schema) {
+  std::vector<std::string> out;
+  path_parameters(schema, "", out);
   return out;
+}
+
+// `key`: with "/" where it stands in a mapping.
+void relocate_parameter(const Config& c, const fs::path& folder, json::object& in, const std::string& key) {
+  const size_t slash = key.find('/');
+  auto* value = in.if_contains(key.substr(0, slash));
+  if (!value) return;
+  if (slash == std::string::npos && value->is_string()) *value = path_from(c, folder, value->get_string());
+  if (slash != std::string::npos && value->is_object()) relocate_parameter(c, folder, value->get_object(), key.substr(slash + 1));
 }
 
 void relocate_dataset(const Config& c, const fs::path& folder, const std::string& part, json::object& section) {
   if (std::find(own_readers().begin(), own_readers().end(), std::string(section.at("reader").as_string())) == own_readers().end()) {
     if (const auto paths = c.reader_paths.find(part); paths != c.reader_paths.end())
       for (const std::string& key : paths->second)
-        if (auto* path = section.if_contains(key); path && path->is_string()) *path = path_from(c, folder, path->get_string());
+        relocate_parameter(c, folder, section, key);
     return;
   }
   const bool npz = section.at("reader").as_string() == "npz";

@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "core/base/error.hpp"
 #include "core/base/log.hpp"
 #include "core/graph/shapes.hpp"
 #include "core/onnx/onnx.hpp"
+#include "core/pipeline/open_data.hpp"
 #include "core/pipeline/recurrent.hpp"
 
 namespace quern {
@@ -139,7 +141,7 @@ EvaluationInputs open_evaluation(const Config& config, const std::vector<InputSp
   EvaluationInputs out;
   if (!config.metric.is_null()) out.metric = at_place(config, "/metric", [&] { return make_metric(config.metric, &registry); });
   if (!config.evaluation) return out;
-  out.data = at_place(config, "/data/evaluation", [&] { return open_dataset(*config.evaluation, config.folder, inputs, &registry); });
+  out.data = at_place(config, "/data/evaluation", [&] { return open_data(config, *config.evaluation, inputs, registry); });
   if (out.data->size() == 0) throw Error(ErrorCode::data, "the evaluation data is empty").at_file(config.file);
   if (out.metric && out.metric->needs_labels() && !out.data->label(0))
     throw config.error("/data/evaluation", fmt::format("the metric '{}' needs labels", out.metric->name()))
@@ -147,12 +149,33 @@ EvaluationInputs open_evaluation(const Config& config, const std::vector<InputSp
   return out;
 }
 
+namespace {
+
+// Inputs that the network normalises itself, and by which node.
+std::map<std::string, std::string> normalised_inputs(const Graph& graph) {
+  std::map<std::string, std::string> out;
+  const auto uses = graph.uses();
+  for (ValueId input : graph.inputs()) {
+    const auto& of = uses[static_cast<size_t>(input)];
+    if (of.size() != 1) continue;
+    const Node& node = graph.node(of[0].node);
+    const bool arithmetic = node.op == "Sub" || node.op == "Add" || node.op == "Mul" || node.op == "Div";
+    const bool by_constant = arithmetic && node.inputs.size() == 2 && graph.constant_input(node, of[0].slot == 0 ? 1 : 0);
+    if (by_constant || node.op == "BatchNormalization") out[graph.value(input).name] = fmt::format("{} '{}'", node.op, node.name);
+  }
+  return out;
+}
+
+}  // namespace
+
 std::unique_ptr<Dataset> open_calibration(const Config& config, const Graph& graph, int threads, std::vector<std::string>& warnings,
                                           PluginRegistry& registry) {
   if (!config.calibration)
     throw config.error("/data", "to quantize, data.calibration is needed").hint("for example data: {calibration: {reader: npz, path: data.npz, samples: 300}}");
-  auto data = at_place(config, "/data/calibration", [&] { return open_dataset(*config.calibration, config.folder, input_specs(graph), &registry); });
-  const DataCheck check = check_calibration_data(*data, threads);
+  auto data = at_place(config, "/data/calibration", [&] { return open_data(config, *config.calibration, input_specs(graph), registry); });
+  DataCheck check = check_calibration_data(*data, threads);
+  for (auto& w : check_preprocessing(*config.calibration, check, normalised_inputs(graph))) check.warnings.push_back(std::move(w));
+  for (const auto& a : check.advice) log::debug("{}", a);
   for (const auto& w : check.warnings) {
     log::warning("{}", w);
     warnings.push_back(w);

@@ -6,6 +6,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/parallel.hpp"
+#include "core/pipeline/open_data.hpp"
 #include "core/pipeline/pipeline.hpp"
 
 namespace quern {
@@ -65,7 +66,7 @@ Verification verify(const fs::path& folder, PluginRegistry& registry, const Veri
   const std::string target = integer.integer->target;
   const auto& section = config.evaluation ? config.evaluation : config.calibration;
   if (!section) throw config.error("/data", "verification needs data");
-  auto data = open_dataset(*section, config.folder, simulated.inputs, &registry);
+  auto data = open_data(config, *section, simulated.inputs, registry);
   const Verification v = compare_runs(std::move(simulated), std::move(integer), *data, options);
   // What the interpreter computed in the plugin's place would be compared with itself.
   if (const auto incidents = registry.target(target)->incidents(); !incidents.empty())

@@ -17,6 +17,7 @@ namespace quern {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::string error_of(const std::function<void()>& f, ErrorCode code = ErrorCode::data) {
@@ -236,6 +237,58 @@ TEST_F(DatasetTest, CalibrationChecks) {
   v[41] = -INFINITY;
   EXPECT_THAT(error_of([&] { check(x, 1); }), HasSubstr("infinity"));
   EXPECT_THAT(error_of([&] { check(Tensor(DType::f32, {0, 8}), 1); }), HasSubstr("empty"));
+}
+
+// Pictures 0..255 that differ, then what is wrong with some of them.
+TEST_F(DatasetTest, CalibrationChecksOfPictures) {
+  const int64_t n = 20, size = 3 * 8 * 8;
+  Tensor x(DType::f32, {n, 3, 8, 8});
+  auto v = x.mutable_values<float>();
+  for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<float>((i * 7919 + i / static_cast<size_t>(size) * 31) % 256);
+  const std::vector<InputSpec> in{{"in", DType::f32, {-1, 3, 8, 8}}};
+  std::vector<int64_t> classes;
+  for (int64_t i = 0; i < n; ++i) classes.push_back(i % 5);
+  const auto check = [&](const std::string& more = "") {
+    Tensor y(DType::s64, {n});
+    std::copy(classes.begin(), classes.end(), y.mutable_values<int64_t>().begin());
+    write_npz(folder / "x.npz", {{"in", x}, {"y", y}});
+    return check_calibration_data(*open(R"({"reader": "npz", "path": "x.npz", "inputs": {"in": "in"}, "labels": "y")" + more + "}", in), 2);
+  };
+  const auto sample = [&](int64_t i) { return v.subspan(static_cast<size_t>(i * size), static_cast<size_t>(size)); };
+  EXPECT_TRUE(check().warnings.empty()) << check().warnings.front();
+  EXPECT_TRUE(check().advice.empty());
+  EXPECT_THAT(check(R"(, "samples": 7)").advice.at(0), HasSubstr("7 calibration samples are few"));
+  for (float& p : sample(3)) p = std::fmod(p, 20.0f);
+  for (size_t i = 0; i < 150; ++i) sample(5)[i] = 255;
+  for (float& p : sample(6)) p = 240 + std::fmod(p, 16.0f);
+  for (auto& c : classes) if (c == 2) c = 4;
+  const auto c = check();
+  ASSERT_EQ(c.warnings.size(), 3u);
+  EXPECT_THAT(c.warnings[0], AllOf(HasSubstr("1 of 20"), HasSubstr("nearly black"), HasSubstr(": 3")));
+  EXPECT_THAT(c.warnings[1], AllOf(HasSubstr("2 of 20"), HasSubstr("over-exposed"), HasSubstr(": 5, 6")));
+  EXPECT_THAT(c.warnings[2], AllOf(HasSubstr("1 of the classes 0..4"), HasSubstr(": 2")));
+  for (float& p : sample(9)) p *= 100;
+  EXPECT_THAT(check().warnings, ::testing::Contains(AllOf(HasSubstr("more than 8 times"), HasSubstr(": 9"))));
+}
+
+TEST_F(DatasetTest, PreprocessingThatIsDoneTwiceOrNotAtAll) {
+  DataCheck check;
+  check.ranges = {{"in", -1.01, -0.99, false, true}};
+  const auto warnings = [&](const std::string& preprocess, std::map<std::string, std::string> inside = {}) {
+    return check_preprocessing(parse_json(R"({"preprocess": )" + preprocess + "}", "t").as_object(), check, inside);
+  };
+  EXPECT_THAT(warnings(R"({"mean": 127.5, "scale": 0.0078})"), ElementsAre(HasSubstr("normalised already")));
+  EXPECT_THAT(warnings(R"({"in": {"mean": [127, 128, 129], "scale": [0.01, 0.02, 0.03]}})"), ElementsAre(HasSubstr("normalised already")));
+  EXPECT_TRUE(warnings("{}").empty());
+  check.ranges = {{"in", -2.1, 2.6, false, true}};
+  EXPECT_TRUE(warnings(R"({"mean": 120, "scale": 0.017})").empty());
+  EXPECT_THAT(warnings(R"({"mean": 120, "scale": 0.017})", {{"in", "Sub 'norm'"}}), ElementsAre(AllOf(HasSubstr("Sub 'norm'"), HasSubstr("twice"))));
+  EXPECT_THAT(warnings(R"({"mean": 120, "scale": 0.017, "range": [0, 1]})"), ElementsAre(HasSubstr("trained on [0, 1]")));
+  EXPECT_TRUE(warnings(R"({"mean": 120, "scale": 0.017, "range": [-2, 2.6]})").empty());
+  check.ranges = {{"in", 0, 255, true, true}};
+  EXPECT_THAT(warnings("{}"), ElementsAre(HasSubstr("preprocess missing")));
+  EXPECT_TRUE(warnings("{}", {{"in", "BatchNormalization 'bn'"}}).empty());
+  EXPECT_TRUE(warnings(R"({"range": [0, 255]})").empty());
 }
 
 TEST_F(DatasetTest, TheLocaleHasNoSay) {

@@ -40,7 +40,7 @@ void expect_legal(const std::string& text, const std::string& name) {
 TEST(Documents, EveryYamlBlockIsAConfiguration) {
   if (source_folder().empty()) GTEST_SKIP() << "QUERN_SOURCE_DIR is not set";
   size_t blocks = 0;
-  for (const char* page : {"README.md", "docs/configuration.md", "docs/metrics.md"}) {
+  for (const char* page : {"README.md", "docs/configuration.md", "docs/metrics.md", "docs/data.md"}) {
     for (const auto& block : yaml_blocks(read_text(source_folder() / page, size_t{1} << 20))) {
       expect_legal(block, page);
       ++blocks;
