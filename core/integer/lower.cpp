@@ -19,10 +19,16 @@ int64_t macs_of(const Graph& graph, const Node& node) {
     return s ? &*s : nullptr;
   };
   const auto input = [&](size_t slot) { return slot < node.inputs.size() ? shape(node.inputs[slot]) : nullptr; };
+  // Shapes may claim anything: more than any machine computes in a day is that much, so that sums over nodes stay within 64 bits.
+  constexpr int64_t most = int64_t{1} << 48;
+  const auto times = [](int64_t a, int64_t b) {
+    int64_t n = 0;
+    return __builtin_mul_overflow(a, b, &n) ? most : n < most ? n : most;
+  };
   // An unknown dimension counts as one.
-  const auto places = [](const Dims& d) {
+  const auto places = [&](const Dims& d) {
     int64_t n = 1;
-    for (int64_t size : d) n *= size < 0 ? 1 : size;
+    for (int64_t size : d) n = times(n, size < 0 ? 1 : size);
     return n;
   };
   const Dims* out = node.outputs.empty() ? nullptr : shape(node.outputs[0]);
@@ -32,16 +38,16 @@ int64_t macs_of(const Graph& graph, const Node& node) {
     const Dims* where = node.op == "Conv" ? out : x;
     if (!where || !w || w->size() < 3) return 0;
     macs = places(*where);
-    for (size_t i = 1; i < w->size(); ++i) macs *= std::max<int64_t>((*w)[i], 1);
+    for (size_t i = 1; i < w->size(); ++i) macs = times(macs, std::max<int64_t>((*w)[i], 1));
   } else if (node.op == "Gemm" || node.op == "MatMul") {
     const Dims* a = input(0);
     if (!a || a->empty() || !input(1) || !out) return 0;
     const int64_t k = node.op == "Gemm" && node.integer("transA", 0) ? a->front() : a->back();
-    macs = places(*out) * std::max<int64_t>(k, 1);
+    macs = times(places(*out), std::max<int64_t>(k, 1));
   } else if (node.op == "LSTM" || node.op == "GRU" || node.op == "RNN") {
     const Dims *x = input(0), *w = input(1), *r = input(2);
     if (!x || !w || !r || x->size() != 3) return 0;
-    macs = places(Dims{(*x)[0], (*x)[1]}) * (places(*w) + places(*r));
+    macs = times(places(Dims{(*x)[0], (*x)[1]}), places(*w) + places(*r));
   }
   // Per sample: by the batch that the model's first input states, the leading dimension.
   const Dims* first = graph.inputs().empty() ? nullptr : shape(graph.inputs()[0]);

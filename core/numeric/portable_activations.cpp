@@ -3,9 +3,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "core/base/wide.hpp"
 #include "core/numeric/portable_math.hpp"
-
-#define QUERN_WIDE __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
 
 namespace quern::portable {
 namespace {

@@ -180,6 +180,8 @@ class Odd(common.Case):
             "one of 20,000 inputs": (chain("Concat", 1, 20000, axis=0), {}, [2], (0,)),
         }
         memory = lambda: resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+        if os.environ.get("QUERN_SANITIZED"):
+            del cases["many large constants"]  # 10 GB where memory can't be limited
         for name, (nodes, constants, shape, codes) in cases.items():
             with self.subTest(name):
                 graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "core/engine/float/families.hpp"
+#include "core/base/wide.hpp"
 #include "core/engine/float/functions.hpp"
 #include "core/engine/float/rows.hpp"
 #include "core/engine/float/strided.hpp"
@@ -193,7 +194,7 @@ template <class T>
 }
 
 // One loop, compiled for several vector widths: the sums keep their pattern (rows.hpp), so the bits are the same.
-__attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
+QUERN_WIDE
 void layer_rows_f32(const LayerRows& l, const float* x, float* y, const float* scale, const float* bias, float* mean, float* deviation) {
   layer_rows(l, x, y, scale, bias, mean, deviation);
 }

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "core/base/error.hpp"
+#include "core/base/wide.hpp"
 #include "core/engine/interpreter/unit_view.hpp"
 #include "core/engine/saturations.hpp"
 #include "core/graph/shapes.hpp"
@@ -27,7 +28,7 @@ struct Geometry {
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
 };
 
-__attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
+QUERN_WIDE
 int32_t dot16(const int16_t* a, const int16_t* b, int64_t n) {
   int32_t sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += static_cast<int32_t>(a[i]) * static_cast<int32_t>(b[i]);
