@@ -98,6 +98,8 @@ void apply_set(Document& document, const std::string& text) {
 RangeSpec range_spec(const json::object& block, const std::string& pointer, std::string_view fallback) {
   RangeSpec spec;
   spec.pointer = child(pointer, "range");
+  if (const auto* levels = block.if_contains("levels"))
+    spec.levels = Levels{levels->at("low").to_number<int64_t>(), levels->at("high").to_number<int64_t>()};
   const auto* range = block.if_contains("range");
   if (!range) {
     spec.estimator = fallback;

@@ -43,7 +43,9 @@ struct StageEntry {
   std::string pointer;            // of the parameters in the document
 };
 
-struct RangeSpec { std::string estimator; json::object parameters; std::string pointer; };
+// levels: the codes that the range is spread over, where they are fewer than the type's.
+struct Levels { int64_t low = 0, high = 0; };
+struct RangeSpec { std::string estimator; json::object parameters; std::string pointer; std::optional<Levels> levels = {}; };
 
 struct Config {
   std::string file;

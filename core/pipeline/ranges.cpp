@@ -148,7 +148,7 @@ RangeFinder::RangeFinder(const Graph& graph, Placement& placement, const Rules& 
     : graph_(graph), placement_(placement), rules_(rules),
       activation_(registry.estimator(config.activation_range.estimator)), weight_(registry.estimator(config.weight_range.estimator)),
       activation_parameters_(to_text(config.activation_range.parameters, false)),
-      weight_parameters_(to_text(config.weight_range.parameters, false)), saturation_fix_(config.saturation_fix) {
+      weight_parameters_(to_text(config.weight_range.parameters, false)), saturation_fix_(config.saturation_fix), config_(config) {
   std::map<int, size_t> tie_group;
   for (const Quantizer& q : placement_.quantizers) {
     if (q.kind == QuantizerKind::bias) continue;
@@ -171,6 +171,33 @@ RangeFinder::RangeFinder(const Graph& graph, Placement& placement, const Rules& 
     if (groups_[at].types.empty())
       throw Error(ErrorCode::internal, fmt::format("the quantizers tied to '{}' have no type in common", graph_.value(q.value).name));
   }
+  for (Group& g : groups_) apply_levels(g);
+}
+
+TypeRule RangeFinder::type_of(const Group& group, const std::string& name) const {
+  TypeRule type = rules_.type(name);
+  const auto& levels = (group.weight ? config_.weight_range : config_.activation_range).levels;
+  if (!levels) return type;
+  type.format.qmin = levels->low;
+  type.format.qmax = levels->high;
+  return type;
+}
+
+// Of the types that a quantizer may take, those that have the configuration's levels remain.
+void RangeFinder::apply_levels(Group& group) const {
+  const RangeSpec& spec = group.weight ? config_.weight_range : config_.activation_range;
+  if (!spec.levels) return;
+  const auto lacks = [&](const std::string& name) {
+    const NumberFormat& f = rules_.type(name).format;
+    return spec.levels->low < f.qmin || spec.levels->high > f.qmax;
+  };
+  const TypeRule& first = rules_.type(group.types.front());
+  std::erase_if(group.types, lacks);
+  if (!group.types.empty()) return;
+  throw config_.error(spec.pointer.substr(0, spec.pointer.rfind('/')) + "/levels",
+                      fmt::format("'{}' can't have the levels {} to {}: its type on this target is {}, with {} to {}",
+                                  graph_.value(placement_.quantizers.at(static_cast<size_t>(group.quantizers.front())).value).name, spec.levels->low,
+                                  spec.levels->high, describe_type(first), first.format.qmin, first.format.qmax));
 }
 
 int RangeFinder::channel_axis(const Quantizer& q) const {
@@ -190,7 +217,7 @@ int RangeFinder::channel_axis(const Quantizer& q) const {
 }
 
 std::vector<StatisticRequest> RangeFinder::wanted(const Group& group, const std::string& type_name, const std::string& value) const {
-  const TypeRule& type = rules_.type(type_name);
+  const TypeRule type = type_of(group, type_name);
   const EstimatorHandle& e = group.weight ? weight_ : activation_;
   const Quantizer& q = placement_.quantizers.at(static_cast<size_t>(group.quantizers.front()));
   const Tensor* data = graph_.value(q.value).constant.get();
@@ -252,7 +279,7 @@ void RangeFinder::compute_group(const Group& group, const StatisticsSet& set) {
     const TypeRule& rule = rules_.type(t);
     if (positive ? wastes_nothing_on_positive(rule) : covers_negative(rule)) { chosen = t; break; }
   }
-  const TypeRule& type = rules_.type(chosen);
+  const TypeRule type = type_of(group, chosen);
 
   const Tensor* data = graph_.value(first.value).constant.get();
   const int axis = type.granularity == GranularityRule::channel ? group.axis : -1;
@@ -282,7 +309,8 @@ void RangeFinder::compute_group(const Group& group, const StatisticsSet& set) {
     observed.push_back({low[c], high[c]});
   }
   std::vector<Range> used;
-  const QuantParams params = params_for(type, observed, axis, &used);
+  QuantParams params = params_for(type, observed, axis, &used);
+  if (!group.weight) params.format = rules_.type(chosen).format;  // a kernel cuts off at its type's ends
   for (int id : group.quantizers) {
     Quantizer& q = placement_.quantizers[static_cast<size_t>(id)];
     q.type = chosen;

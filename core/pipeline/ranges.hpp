@@ -16,6 +16,7 @@ namespace quern {
 
 class RangeFinder {
  public:
+  // All but the registry must outlive it.
   RangeFinder(const Graph& graph, Placement& placement, const Rules& rules, const Config& config, PluginRegistry& registry);
   void request(StatisticsSet& set) const;
   void compute(const StatisticsSet& set, int threads);
@@ -35,9 +36,12 @@ class RangeFinder {
   EstimatorHandle activation_, weight_;
   std::string activation_parameters_, weight_parameters_;
   SaturationFix saturation_fix_;
+  const Config& config_;
   std::vector<Group> groups_;
   std::vector<FittedWeight> fitted_;
 
+  TypeRule type_of(const Group& group, const std::string& name) const;  // with the codes that the configuration leaves
+  void apply_levels(Group& group) const;
   int channel_axis(const Quantizer& quantizer) const;
   std::vector<StatisticRequest> wanted(const Group& group, const std::string& type, const std::string& value) const;
   StatisticResult merged(const Group& group, const StatisticRequest& request, const StatisticsSet& set) const;
