@@ -158,9 +158,7 @@ int run_command(int argc, char** argv) {
   }
   ConformArguments conform;
   {
-    auto* v = app.add_subcommand("conform", "test whether a target plugin is what it says it is (quern-conform; its --help lists the options)");
-    v->prefix_command();
-    v->callback([&, v] { conform.rest = v->remaining(); chosen = [&] { return conform_verb(conform); }; });
+    app.add_subcommand("conform", "test whether a target plugin is what it says it is (quern-conform; its --help lists the options)");
   }
   SchemaArguments schema;
   {
@@ -200,6 +198,10 @@ int run_command(int argc, char** argv) {
     if (word.empty() || word[0] == '-') continue;
     std::vector<std::string> names;
     for (const auto* s : app.get_subcommands({})) names.push_back(s->get_name());
+    if (word == "conform") {  // the rest is for the other program, its --help too
+      conform.rest.assign(argv + i + 1, argv + argc);
+      return conform_verb(conform);
+    }
     if (std::find(names.begin(), names.end(), word) == names.end())
       throw Error(ErrorCode::usage, fmt::format("there is no verb '{}'{}", word, did_you_mean(word, names))).hint("verbs: " + list_of(names));
     break;

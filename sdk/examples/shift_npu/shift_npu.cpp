@@ -64,16 +64,18 @@ struct Target {
   struct Context {};
 
   std::string_view describe() { return {quern_rules, quern_rules_length}; }
-  bool available(std::string_view, std::string&) { return true; }
+  bool available(std::string_view profile, std::string&) { return profile.empty(); }  // rules without profiles have one, without a name
 
-  // What rules can't say: the sum has to stay within 32 bits.
+  // What rules can't say: the sum has to stay within 32 bits. And the limits of the kernels once more, should the rules ever promise more than they do.
   bool supports(std::string_view, const OpView& op, std::string& reason) {
     if (!op.has("weight")) return true;
+    const NodeView node = op.node(0);
     const TensorView w = op.input("weight").tensor();
     const double taps = static_cast<double>(w.count()) / static_cast<double>(op.op() == "Conv" ? w.dim(0) : std::min(w.dim(0), w.dim(1)));
-    if (taps * 128 * 127 < 0x1p30) return true;
-    reason = "a sum of so many products may leave the 32-bit accumulator";
-    return false;
+    if (op.op() == "Conv" && w.rank() != 4) reason = "a convolution that is not 2-D";
+    else if (op.op() == "Gemm" && (node.integer("transA", 0) != 0 || node.real("alpha", 1) != 1 || node.real("beta", 1) != 1)) reason = "Gemm with transA, alpha or beta";
+    else if (taps * 128 * 127 >= 0x1p30) reason = "a sum of so many products may leave the 32-bit accumulator";
+    return reason.empty();
   }
 
   void derive(std::string_view, const OpView& op, TableSink& tables) {
@@ -83,7 +85,8 @@ struct Target {
     tables.emit("low", lowest(op));
   }
 
-  std::unique_ptr<Kernel> compile(std::string_view, const OpView& op, uint32_t) {
+  std::unique_ptr<Kernel> compile(std::string_view profile, const OpView& op, uint32_t) {
+    if (!profile.empty()) throw Failure(QUERN_NOT_FOUND, "there is no profile '" + std::string(profile) + "'");
     std::unique_ptr<Kernel> kernel = make_kernel(op);
     kernel->shift = op.table<int32_t>("shift")[0];
     kernel->low = op.table<int32_t>("low")[0];

@@ -61,7 +61,7 @@ struct Target {
   struct Context {};
 
   std::string_view describe() { return {quern_rules, quern_rules_length}; }
-  bool available(std::string_view, std::string&) { return true; }
+  bool available(std::string_view profile, std::string&) { return profile.empty(); }  // rules without profiles have one, without a name
 
   void derive(std::string_view, const OpView& op, TableSink& tables) {
     int from = exponent(op.input("input"));
@@ -70,7 +70,8 @@ struct Target {
     tables.emit("low", lowest(op));
   }
 
-  std::unique_ptr<Kernel> compile(std::string_view, const OpView& op, uint32_t) {
+  std::unique_ptr<Kernel> compile(std::string_view profile, const OpView& op, uint32_t) {
+    if (!profile.empty()) throw Failure(QUERN_NOT_FOUND, "there is no profile '" + std::string(profile) + "'");
     std::unique_ptr<Kernel> kernel = make_kernel(op);
     kernel->shift = op.table<int32_t>("shift")[0];
     kernel->low = op.table<int32_t>("low")[0];

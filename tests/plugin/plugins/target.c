@@ -105,8 +105,10 @@ struct kernel { int64_t multiplier, count, contexts; };
 
 static quern_status* compile(void* self, quern_str profile, const quern_op* op, uint32_t threads, quern_kernel** out) {
   (void)self;
-  (void)profile;
   (void)threads;
+  if (!is(profile, "v1") && !is(profile, "v2")) return fail(QUERN_NOT_FOUND, "there are the profiles v1 and v2");
+  for (uint32_t i = 0; i < op->n_nodes; ++i)
+    if (!is(op->nodes[i]->op, "Relu")) return fail(QUERN_UNIMPLEMENTED, "Relu is all there is");
   struct kernel* k = host->alloc(host->self, sizeof *k, 64);
   if (!k) return fail(QUERN_RESOURCE_EXHAUSTED, "no memory");
   memset(k, 0, sizeof *k);
